@@ -1,0 +1,40 @@
+"""The one family of errors that a user can remedy; anything else that is raised is a bug and keeps its traceback.
+
+A message is one line: where (file, key, layer or option), what is wrong, what to do.
+"""
+
+
+class VerydeepError(Exception):
+    """Any mistake in what verydeep was given."""
+
+
+class PictureError(VerydeepError):
+    """A picture that cannot be decoded, is too large, or is too small for what is asked of it."""
+
+
+class DatasetError(VerydeepError):
+    """A data set that is missing, empty, damaged, or not of the format it is taken for."""
+
+
+class NetError(VerydeepError):
+    """A net that does not exist, or that does not fit what is asked of it."""
+
+
+class WeightsError(VerydeepError):
+    """A file of weights that is missing, damaged, or of another net."""
+
+
+class ProtocolError(VerydeepError):
+    """A protocol that does not exist, or that does not fit the net or the pictures."""
+
+
+class RecipeError(VerydeepError):
+    """A recipe with an unknown key, an impossible value or a missing one."""
+
+
+class TrainingError(VerydeepError):
+    """A training that cannot start, cannot go on, or has stalled."""
+
+
+class DeviceError(VerydeepError):
+    """A device that is not here, or has too little memory."""
