@@ -1,0 +1,1 @@
+"""Labelled pictures, wherever they come from; the feed: pictures → batches."""

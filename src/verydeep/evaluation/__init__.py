@@ -1,0 +1,1 @@
+"""A net, a data set, a protocol → posteriors → errors."""

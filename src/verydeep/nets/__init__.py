@@ -1,0 +1,1 @@
+"""Pixels → class scores, or a map of class scores."""

@@ -1,0 +1,1 @@
+"""Bytes → uint8 RGB pictures → a view of them."""

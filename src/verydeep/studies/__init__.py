@@ -1,0 +1,1 @@
+"""Runs and evaluations → tables → a page to look at."""

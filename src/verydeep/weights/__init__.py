@@ -1,0 +1,1 @@
+"""Files of tensors ↔ tensors under our layers' names."""
