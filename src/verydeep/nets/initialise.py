@@ -1,0 +1,44 @@
+"""How a net's weights start: the paper's Gaussian, Glorot's, He's."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Generator, nn
+
+from verydeep.errors import NetError
+
+Law = Literal["paper", "glorot", "he"]
+
+
+def initialise(net: nn.Module, law: Law, generator: Generator, deviation: float = 0.01) -> None:
+    """Draw all weights of convolutions and fully connected layers anew, in place; biases become 0.
+
+    Args:
+        net: on the CPU; on the meta device nothing is drawn.
+        law: `paper`: normal with a fixed deviation, whatever the layer; `glorot`: uniform with bound
+            √(6 / (fan in + fan out)); `he`: normal with variance 2 / fan in, 1 / fan in for the last layer, which no
+            ReLU follows.
+        generator: where the numbers come from.
+        deviation: of the law `paper`. The text's "variance 10⁻²" is read as a deviation of 0.01:
+            docs/decisions/004-start-of-the-weights.md.
+
+    Source: section 3.1; Glorot & Bengio 2010, equation 16; He et al. 2015, section 2.2.
+    """
+    if law not in get_args(Law):
+        raise NetError(f"initialise: {law!r} is not a law; use one of {', '.join(get_args(Law))}")
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in layers:
+        if layer.weight.is_meta:
+            continue
+        fan_in, fan_out = layer.weight[0].numel(), layer.weight[:, 0].numel()
+        with torch.no_grad():
+            if law == "paper":
+                layer.weight.normal_(0, deviation, generator=generator)
+            elif law == "glorot":
+                bound = (6 / (fan_in + fan_out)) ** 0.5
+                layer.weight.uniform_(-bound, bound, generator=generator)
+            else:
+                gain = 1 if layer is layers[-1] else 2
+                layer.weight.normal_(0, (gain / fan_in) ** 0.5, generator=generator)
+            if layer.bias is not None:
+                layer.bias.zero_()
