@@ -1,0 +1,48 @@
+"""A view of a picture: after rescaling it, as every test does, or in one step with rescaling, in training only."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from verydeep.pictures.resize import rescaled_size, resize
+from verydeep.pictures.views import View
+
+
+def take(picture: UInt8[np.ndarray, "h w 3"], view: View) -> UInt8[np.ndarray, "height width 3"]:
+    """The view's window of the picture, without a copy."""
+    window = picture[view.top : view.top + view.height, view.left : view.left + view.width]
+    return window[:, ::-1] if view.mirrored else window
+
+
+def crop_rescaled(
+    picture: UInt8[np.ndarray, "h w 3"], smallest_side: int, view: View
+) -> UInt8[np.ndarray, "height width 3"]:
+    """What `take(rescale(picture, smallest_side), view)` gives, nearly, from the window's part of the picture alone.
+
+    The part begins and ends at whole pixels, so that it lies up to half a pixel beside the true one: for training only.
+    Decision: docs/decisions/003-training-may-decode-coarsely.md.
+
+    Args:
+        picture: as decoded.
+        smallest_side: of the rescaled picture that the view belongs to, px.
+        view: in the rescaled picture's pixels.
+    """
+    height, width = picture.shape[:2]
+    rescaled_height, rescaled_width = rescaled_size(height, width, smallest_side)
+    top, bottom = _scaled(view.top, view.top + view.height, height, rescaled_height)
+    left, right = _scaled(view.left, view.left + view.width, width, rescaled_width)
+    cropped = resize(picture[top:bottom, left:right], view.height, view.width)
+    return cropped[:, ::-1] if view.mirrored else cropped
+
+
+def crop_resized(picture: UInt8[np.ndarray, "h w 3"], view: View, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """The view's window of the picture as a square of `side` px, its aspect changed if need be; for training only."""
+    window = picture[view.top : view.top + view.height, view.left : view.left + view.width]
+    cropped = resize(window, side, side)
+    return cropped[:, ::-1] if view.mirrored else cropped
+
+
+def _scaled(start: int, stop: int, side: int, rescaled_side: int) -> tuple[int, int]:
+    """The nearest whole pixels, at least one of them, of a side that was `rescaled_side` long in the view's eyes."""
+    first = min((2 * start * side + rescaled_side) // (2 * rescaled_side), side - 1)
+    last = min((2 * stop * side + rescaled_side) // (2 * rescaled_side), side)
+    return first, max(last, first + 1)

@@ -1,0 +1,76 @@
+"""Views: which window of a rescaled picture is looked at, mirrored or not. Pure arithmetic, no pixels."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from verydeep.errors import PictureError
+
+
+@dataclass(frozen=True)
+class View:
+    """A window of a picture, px."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool = False
+
+
+def whole(height: int, width: int) -> View:
+    """The whole picture."""
+    return View(0, 0, height, width)
+
+
+def centre_crop(height: int, width: int, crop: int) -> View:
+    """The square of side `crop` in the middle; of an odd margin the smaller half lies above and to the left."""
+    _refuse_small(height, width, crop)
+    return View((height - crop) // 2, (width - crop) // 2, crop, crop)
+
+
+def random_crop(height: int, width: int, crop: int, generator: np.random.Generator) -> View:
+    """A square of side `crop`, every place equally likely, mirrored or not by a fair coin. Source: section 3.1."""
+    _refuse_small(height, width, crop)
+    top = int(generator.integers(height - crop, endpoint=True))
+    left = int(generator.integers(width - crop, endpoint=True))
+    return View(top, left, crop, crop, mirrored=bool(generator.integers(2)))
+
+
+def random_resized_crop(
+    height: int,
+    width: int,
+    generator: np.random.Generator,
+    area: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+) -> View:
+    """A rectangle of random area and aspect, mirrored or not by a fair coin, to be resized to the net's crop.
+
+    Args:
+        height: of the picture as it was decoded, px.
+        width: of the same.
+        generator: what to draw from.
+        area: least and greatest share of the picture.
+        aspect: least and greatest width over height, drawn on a logarithmic scale.
+
+    Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6.
+    """
+    mirrored = bool(generator.integers(2))
+    for _ in range(10):
+        pixels = generator.uniform(*area) * height * width
+        ratio = math.exp(generator.uniform(math.log(aspect[0]), math.log(aspect[1])))
+        window_height, window_width = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
+        if 0 < window_height <= height and 0 < window_width <= width:
+            top = int(generator.integers(height - window_height, endpoint=True))
+            left = int(generator.integers(width - window_width, endpoint=True))
+            return View(top, left, window_height, window_width, mirrored)
+    # A very long picture: the largest rectangle in its middle whose aspect is allowed.
+    window_height = min(height, max(1, round(width / aspect[0])))
+    window_width = min(width, max(1, round(height * aspect[1])))
+    return View((height - window_height) // 2, (width - window_width) // 2, window_height, window_width, mirrored)
+
+
+def _refuse_small(height: int, width: int, crop: int) -> None:
+    if min(height, width) < crop:
+        raise PictureError(f"a picture of {width}x{height} px holds no crop of {crop} px; rescale it to {crop} or more")
