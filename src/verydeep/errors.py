@@ -28,6 +28,10 @@ class ProtocolError(VerydeepError):
     """A protocol that does not exist, or that does not fit the net or the pictures."""
 
 
+class PosteriorsError(VerydeepError):
+    """A file of posteriors that is missing, damaged, or does not fit what is asked of it."""
+
+
 class RecipeError(VerydeepError):
     """A recipe with an unknown key, an impossible value or a missing one."""
 
