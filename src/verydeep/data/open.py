@@ -1,0 +1,55 @@
+"""A path → the data set that lies there."""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+from verydeep.data.cifar import cifar_version, open_cifar
+from verydeep.data.dataset import Dataset
+from verydeep.data.folders import open_folders
+from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
+from verydeep.errors import DatasetError
+from verydeep.pictures.decode import MAX_MEGAPIXELS
+
+OPEN: dict[str, Callable[[Path, str, float], Dataset]] = {
+    "tiny-imagenet": open_tiny_imagenet,
+    "cifar-10": open_cifar,
+    "cifar-100": open_cifar,
+    "folders": open_folders,
+}
+
+
+def open_dataset(
+    path: str | Path, split: str = "val", kind: str | None = None, max_megapixels: float = MAX_MEGAPIXELS
+) -> Dataset:
+    """One split of the data set at a path, whose format is recognised.
+
+    Args:
+        path: a folder or a CSV file; "digits" is the built-in set, made in the user's cache folder on first use.
+        split: "train", "val" or "test". CIFAR's test split stands in for "val"; class folders without split folders
+            are one split, "all", whatever is asked.
+        kind: the format, where it is not to be recognised: a key of `OPEN`.
+        max_megapixels: pictures beyond it are refused.
+
+    Raises:
+        DatasetError: there is nothing, or nothing of a known format, or it is damaged; or it lacks the split.
+    """
+    root = Path(path)
+    if kind is not None and kind not in OPEN:
+        near = get_close_matches(kind, OPEN, 1, 0)
+        raise DatasetError(
+            f"{kind}: is not a format of data sets; the nearest is {near[0]}, the others {', '.join(OPEN)}"
+        )
+    if not root.exists():
+        raise DatasetError(f"{root}: does not exist")
+    return OPEN[kind or recognise(root)](root, split, max_megapixels)
+
+
+def recognise(root: Path) -> str:
+    """The format of what lies at a path."""
+    if is_tiny_imagenet(root):
+        return "tiny-imagenet"
+    version = cifar_version(root)
+    if version is not None:
+        return version.kind
+    return "folders"
