@@ -14,9 +14,10 @@ from verydeep.errors import NetError, WeightsError
 from verydeep.nets.initialise import Law, initialise
 from verydeep.nets.layers import Layer, count_macs, count_parameters, count_weight_layers
 from verydeep.nets.vgg import KERNELS, STRIDE, VGG, vgg_layers
-from verydeep.weights.files import load, put, save
+from verydeep.weights.files import check_fit, load, put, save
 
 MAX_CLASSES = 1_000_000
+SIZES = ("crop", "width", "hidden", "dropout", "classes")  # of a net; with its name all that makes it again
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def create_net(
     if len(classes) != num_classes or len(set(classes)) != num_classes:
         raise NetError(f"{name}: {len(set(classes))} different class names for {num_classes} outputs; give one for each")
     layers = description.build(num_classes=num_classes, width=width, crop=crop, hidden=hidden)
-    net = VGG(name, layers, classes, crop, dropout).eval()
+    net = VGG(name, layers, classes, crop, width, dropout).eval()
     initialise(net, start, torch.Generator().manual_seed(seed))
     if weights is not None:
         tensors, _ = load(Path(weights))
@@ -161,9 +162,7 @@ def save_net(path: Path, net: VGG, card: Mapping[str, Any] | None = None, *, hal
         card: what else should be known of it: data, recipe, errors.
         half: in half precision: half the bytes, about three decimal digits.
     """
-    plan = {layer.name: layer for layer in net.plan}
-    sizes = {"net": net.name, "crop": net.crop, "dropout": net.dropout, "hidden": plan["fc6"].outputs,
-             "width": plan["conv1_1"].outputs / 64, "classes": list(net.classes)}  # fmt: skip
+    sizes = {"net": net.name, **{size: getattr(net, size) for size in SIZES}}
     tensors = net.state_dict()
     if half:
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
@@ -184,22 +183,15 @@ def read_net(path: Path) -> tuple[VGG, dict[str, Any]]:
     """
     tensors, card = load(path)
     try:
-        sizes = {key: card[key] for key in ("width", "crop", "hidden", "dropout", "classes")}
+        sizes = {size: card[size] for size in SIZES}
         with torch.device("meta"):  # the file's sizes are believed only once its tensors have them
             net = create_net(card["net"], **sizes)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its card does not describe a net ({error}); save it with verydeep") from error
-    net = net.to_empty(device="cpu") if fits(net, tensors, path) else net
+    check_fit(net, tensors, str(path))
+    net = net.to_empty(device="cpu")
     put(net, tensors, str(path))
     return net, card
-
-
-def fits(net: VGG, tensors: Mapping[str, torch.Tensor], path: Path) -> bool:
-    """Whether the tensors have the net's shapes, so that no memory is taken for a card that lies."""
-    for name, value in net.state_dict().items():
-        if name not in tensors or tensors[name].shape != value.shape:
-            raise WeightsError(f"{path}: {name} is not of the shape that its card says; copy it again")
-    return True
 
 
 def load_net(where: str | Path) -> tuple[VGG, dict[str, Any]]:

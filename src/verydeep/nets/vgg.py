@@ -98,6 +98,10 @@ class VGG(nn.Sequential):
         name: in the registry.
         classes: name of each output: wnids or class names.
         crop: side of its window, in pixels.
+        width: factor on the paper's channels.
+        hidden: units of fc6 and of fc7.
+        dropout: fraction dropped after fc6 and fc7.
+        plan: its layers, as data.
         mean: RGB, 0 to 255, of the training pixels. Source: section 2.1.
         std: what the difference to the mean is divided by, RGB, in levels of 255; 1 in the paper.
 
@@ -105,13 +109,20 @@ class VGG(nn.Sequential):
     """
 
     def __init__(
-        self, name: str, layers: Sequence[Layer], classes: Sequence[str], crop: int = 224, dropout: float = 0.5
+        self,
+        name: str,
+        layers: Sequence[Layer],
+        classes: Sequence[str],
+        crop: int = 224,
+        width: float = 1.0,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         for layer in layers:
             self.add_module(layer.name, module(layer, dropout))
-        self.name, self.classes, self.crop, self.dropout = name, tuple(classes), crop, dropout
+        self.name, self.classes, self.crop, self.width, self.dropout = name, tuple(classes), crop, width, dropout
         self.plan = tuple(layers)
+        self.hidden = next(layer.outputs for layer in layers if layer.name == "fc6")
         self.mean = nn.Buffer(torch.zeros(3, 1, 1))
         self.std = nn.Buffer(torch.ones(3, 1, 1))
 

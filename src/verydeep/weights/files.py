@@ -59,20 +59,25 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise WeightsError(f"{path}: is not a whole safetensors file ({error}); copy it again") from error
 
 
-def put(target: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copy tensors of any float type into the parameters and buffers of the same names.
+def check_fit(target: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Check that tensors have the names and shapes of a module's parameters and buffers.
 
     Raises:
         WeightsError: a name is missing or unknown, or a shape differs; the first is named.
     """
     state = target.state_dict()
-    for name in state.keys() ^ tensors.keys():
+    for name in sorted(state.keys() ^ tensors.keys()):
         missing = "is missing; load it as the net that it was saved from" if name in state else "is not in this net"
         raise WeightsError(f"{where}: {name} {missing}")
     for name, value in state.items():
         if value.shape != tensors[name].shape:
             ours, theirs = ("×".join(map(str, shape)) for shape in (value.shape, tensors[name].shape))
             raise WeightsError(f"{where}: {name} is {theirs}, this net has {ours}; load it as the net it was saved from")
+
+
+def put(target: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copy tensors of any float type into the parameters and buffers of the same names; see `check_fit`."""
+    check_fit(target, tensors, where)
     with torch.no_grad():
-        for name, value in state.items():
+        for name, value in target.state_dict().items():
             value.copy_(tensors[name])

@@ -1,0 +1,214 @@
+"""Pictures → batches for training: threads decode and crop; what a picture becomes depends on nothing but its place.
+
+The order of an epoch and every random draw come from a counter-based generator keyed by (seed, epoch, image), so that
+batches are the same for any number of threads and from wherever an epoch is taken up again.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Tensor
+
+from verydeep.data.dataset import Dataset
+from verydeep.errors import PictureError
+from verydeep.pictures.colour import RGBShift
+from verydeep.pictures.crop import crop_rescaled, crop_resized
+from verydeep.pictures.resize import rescaled_size
+from verydeep.pictures.views import View, random_crop, random_resized_crop
+
+AHEAD = 3  # batches that are made while one is used
+CHUNK = 16  # pictures that a thread makes at a time
+
+
+@dataclass(frozen=True)
+class TrainingViews:
+    """What a picture becomes at each use in training. Source: section 3.1.
+
+    Attributes:
+        crop: side of the net's window, px.
+        smallest_side: S, drawn uniformly from this range (ends included) at each use; equal ends fix it, px.
+        random_resized: instead a window of random area and aspect, resized to the crop, as is usual today.
+        area: of that window, as fractions of the picture's.
+        mirror: whether half of the views are mirrored.
+        rgb_shift: the axes of the training set's colours; None leaves colours alone.
+        sigma: deviation of the shift along each axis, in deviations of the training set's colours.
+        coarse_decode: a large JPEG may be decoded at a half, a quarter or an eighth of its size.
+    """
+
+    crop: int
+    smallest_side: tuple[int, int]
+    random_resized: bool = False
+    area: tuple[float, float] = (0.08, 1.0)
+    mirror: bool = True
+    rgb_shift: RGBShift | None = None
+    sigma: float = 0.1
+    coarse_decode: bool = True
+
+    def make(
+        self, dataset: Dataset, index: int, generator: np.random.Generator
+    ) -> tuple[UInt8[np.ndarray, "crop crop 3"], Float32[np.ndarray, " 3"]]:
+        """One view of one picture, and what is to be added to its R, G and B."""
+        smallest_side = int(generator.integers(*self.smallest_side, endpoint=True))
+        shift = self.rgb_shift.draw(generator, self.sigma) if self.rgb_shift else np.zeros(3, np.float32)
+        if self.random_resized:
+            picture = dataset.picture(index, at_least=2 * self.crop if self.coarse_decode else None)
+            view = self._mirrored(random_resized_crop(*picture.shape[:2], generator, self.area))
+            return crop_resized(picture, view, self.crop), shift
+        picture = dataset.picture(index, at_least=smallest_side if self.coarse_decode else None)
+        height, width = rescaled_size(*picture.shape[:2], smallest_side)
+        view = self._mirrored(random_crop(height, width, self.crop, generator))
+        return crop_rescaled(picture, smallest_side, view), shift
+
+    def _mirrored(self, view: View) -> View:
+        return view if self.mirror else View(view.top, view.left, view.height, view.width)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Views of pictures for one step, as they come out of the threads.
+
+    Attributes:
+        views: uint8, RGB, channels last.
+        shifts: added to all pixels of each view.
+        labels: indices of classes.
+        skipped: names of pictures that could not be decoded and are missing in the batch.
+        waited: seconds that the net waited for it.
+    """
+
+    views: UInt8[Tensor, "n 3 crop crop"]
+    shifts: Float32[Tensor, "n 3 1 1"]
+    labels: Int64[Tensor, " n"]
+    skipped: tuple[str, ...] = ()
+    waited: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def parts(
+        self, size: int, device: torch.device
+    ) -> Iterator[tuple[Float32[Tensor, "m 3 c c"], Int64[Tensor, " m"]]]:
+        """Pixels and labels on a device, at most `size` pictures at a time; nothing is clipped after the shift."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            views, shifts = self.views[part].to(device, non_blocking=True), self.shifts[part].to(device)
+            yield views.float().add_(shifts), self.labels[part].to(device)
+
+
+class Feed:
+    """The batches of each epoch: every picture once, split into batches whose sizes differ by one at most.
+
+    Args:
+        dataset: labelled pictures.
+        views: what each becomes.
+        batch: pictures a batch, at most.
+        seed: with the epoch and the picture's index it decides all that is random.
+        threads: that decode and crop.
+        bad_pictures: "stop" at one that cannot be decoded, or "skip" it.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        views: TrainingViews,
+        batch: int,
+        *,
+        seed: int = 0,
+        threads: int = 2,
+        bad_pictures: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        self.dataset, self.views, self.seed, self.bad_pictures = dataset, views, seed, bad_pictures
+        self.steps = -(-len(dataset) // batch)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feed")
+        use_one_core_each(self._pool, threads)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def order(self, epoch: int) -> Int64[np.ndarray, " n"]:
+        """The indices of all pictures in the order of an epoch."""
+        return generator(self.seed, epoch, len(self.dataset)).permutation(len(self.dataset))
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from the one with number `first` on.
+
+        Raises:
+            PictureError: a picture cannot be decoded, unless those are skipped.
+        """
+        plan = np.array_split(self.order(epoch), self.steps)[first:]
+        waiting: deque[Callable[[], Batch]] = deque()
+        try:
+            for indices in plan:
+                waiting.append(self._begin(epoch, indices))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft()()
+            while waiting:
+                yield waiting.popleft()()
+        finally:  # a loop that ends early leaves no work behind
+            for finish in waiting:
+                finish()
+
+    def _begin(self, epoch: int, indices: Int64[np.ndarray, " n"]) -> Callable[[], Batch]:
+        """Hand a batch to the threads; the function that comes back waits for it."""
+        crop = self.views.crop
+        views = np.empty((len(indices), crop, crop, 3), np.uint8)
+        shifts = np.empty((len(indices), 3), np.float32)
+        chunks = [slice(start, start + CHUNK) for start in range(0, len(indices), CHUNK)]
+
+        def make(chunk: slice) -> list[tuple[int, PictureError]]:
+            bad = []
+            for place in range(*chunk.indices(len(indices))):
+                index = int(indices[place])
+                try:
+                    views[place], shifts[place] = self.views.make(
+                        self.dataset, index, generator(self.seed, epoch, index)
+                    )
+                except PictureError as error:
+                    bad.append((place, error))
+            return bad
+
+        futures: list[Future[list[tuple[int, PictureError]]]] = [self._pool.submit(make, chunk) for chunk in chunks]
+
+        def finish() -> Batch:
+            start = time.perf_counter()
+            bad = [each for future in futures for each in future.result()]
+            waited = time.perf_counter() - start
+            if bad and self.bad_pictures == "stop":
+                raise bad[0][1]
+            good = np.delete(np.arange(len(indices)), [place for place, _ in bad])
+            chosen = slice(None) if not bad else good
+            return Batch(
+                torch.from_numpy(views[chosen]).permute(0, 3, 1, 2),
+                torch.from_numpy(shifts[chosen])[:, :, None, None],
+                torch.from_numpy(self.dataset.labels[indices[good]]),
+                tuple(self.dataset.images[int(indices[place])] for place, _ in bad),
+                waited,
+            )
+
+        return finish
+
+
+def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of one picture at one use: a stream of Philox of its own (Salmon et al. 2011)."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, 0], np.uint64), counter=[0, 0, index, epoch]))
+
+
+def use_one_core_each(pool: ThreadPoolExecutor, threads: int) -> None:
+    """Let torch use one core in each thread of a pool, and what it used before elsewhere."""
+    cores = torch.get_num_threads()
+    barrier = threading.Barrier(threads)  # so that each thread gets one of the tasks
+
+    def use_one_core(_: int) -> None:
+        torch.set_num_threads(1)
+        barrier.wait()
+
+    list(pool.map(use_one_core, range(threads)))
+    torch.set_num_threads(cores)  # parts of it are the whole process's

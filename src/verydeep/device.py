@@ -1,0 +1,116 @@
+"""Where and how to compute: the device, the data type and the memory layout, chosen by a short measurement."""
+
+import ctypes
+import os
+import platform
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from verydeep.errors import DeviceError
+
+DataType = Literal["auto", "float32", "bfloat16"]
+Layout = Literal["auto", "channels_last", "contiguous"]
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+DATA_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a net is computed.
+
+    Attributes:
+        device: where.
+        data_type: of activations; weights stay in single precision.
+        layout: of activations and convolutions' weights in memory.
+        why: how it was chosen, for a person.
+    """
+
+    device: torch.device
+    data_type: torch.dtype = torch.float32
+    layout: torch.memory_format = torch.channels_last
+    why: str = ""
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """The device of a name; `auto` is CUDA, then MPS, then the CPU.
+
+    Raises:
+        DeviceError: it is unknown or not here.
+    """
+    if device == "auto":
+        available = (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True))
+        return torch.device(next(name for name, here in available if here))
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(f"device {device}: is not here ({str(error).splitlines()[0]}); use cpu or auto") from error
+    return chosen
+
+
+def choose_compute(
+    device: str | torch.device = "auto", data_type: DataType = "auto", layout: Layout = "auto"
+) -> Compute:
+    """What is fastest here for a 3 × 3 convolution, forward and backward, among what was not decided already."""
+    chosen = choose_device(device)
+    candidates = [
+        (DATA_TYPES[type_name], LAYOUTS[layout_name])
+        for type_name in (["float32", "bfloat16"] if data_type == "auto" else [data_type])
+        for layout_name in (["channels_last", "contiguous"] if layout == "auto" else [layout])
+    ]
+    if len(candidates) == 1:
+        return Compute(chosen, *candidates[0], why="as the recipe says")
+    seconds = {candidate: time_convolution(chosen, *candidate) for candidate in candidates}
+    best = min(candidates, key=lambda candidate: seconds[candidate])
+    figures = ", ".join(
+        f"{str(kind).removeprefix('torch.')} {str(order).removeprefix('torch.')} {1000 * seconds[kind, order]:.1f} ms"
+        for kind, order in candidates
+    )
+    return Compute(chosen, *best, why=f"a 3 × 3 convolution there and back took {figures}")
+
+
+def time_convolution(device: torch.device, data_type: torch.dtype, layout: torch.memory_format) -> float:
+    """Seconds of a 3 × 3 convolution of 64 channels on 16 maps of 56 × 56, forward and backward; best of three."""
+    convolution = nn.Conv2d(64, 64, 3, padding=1, device=device).to(memory_format=layout)
+    maps = torch.ones(16, 64, 56, 56, device=device).to(memory_format=layout).requires_grad_()
+    best = float("inf")
+    for _ in range(4):  # the first one prepares kernels
+        start = time.perf_counter()
+        with torch.autocast(device.type, data_type, enabled=data_type != torch.float32):
+            convolution(maps).sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def keep_pages() -> bool:
+    """Tell glibc to keep the memory that it has, instead of giving large blocks back to the kernel after each use.
+
+    A training step else spends a third of its time in page faults: docs/decisions/006-kept-pages.md. It works from the
+    call on, for the whole process.
+
+    Returns:
+        Whether the C library is glibc and took the setting.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    no_mmap, no_trim = library.mallopt(-4, 0), library.mallopt(-1, -1)  # M_MMAP_MAX, M_TRIM_THRESHOLD; malloc.h
+    return bool(no_mmap and no_trim)
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that can still be taken on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo") as file:  # noqa: PTH123 - a file of the kernel
+            fields = dict(line.split(":") for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
