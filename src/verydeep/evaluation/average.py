@@ -1,0 +1,117 @@
+"""What a net says of the views it is shown: the order of averaging, and what is done where memory runs out.
+
+Scores are averaged over positions; then comes the soft-max; posteriors are averaged over the picture and its mirror
+image, and by the caller over scales. Source: section 3.2. Decision: docs/decisions/020-where-to-average.md.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Real
+from torch import Tensor, nn
+
+from verydeep.errors import DeviceError, NetError
+
+
+@runtime_checkable
+class Net(Protocol):
+    """All that a test knows of a net.
+
+    Attributes:
+        name: in the registry.
+        classes: names of its outputs: wnids or class names.
+        crop: side of its window, px.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    crop: int
+
+    def __call__(self, pixels: Real[Tensor, "n 3 crop crop"]) -> Float[Tensor, "n k"]:
+        """Class scores of crops."""
+        ...
+
+    def score_map(self, pixels: Real[Tensor, "n 3 h w"]) -> Float[Tensor, "n k u v"]:
+        """Class scores at every position of larger pictures."""
+        ...
+
+
+@dataclass
+class Room:
+    """How much goes through a net at once.
+
+    Attributes:
+        pixels: of all views together; halved where the device's memory turns out to be too small.
+    """
+
+    pixels: int
+
+
+@torch.inference_mode()
+def view_posteriors(net: Net, pixels: Real[Tensor, "n 3 h w"], *, mirror: bool, room: Room) -> Float[Tensor, "n k"]:
+    """Posteriors of views of one shape, averaged over positions and, with `mirror`, over view and mirror image.
+
+    Args:
+        net: in eval mode.
+        pixels: RGB, 0 to 255.
+        mirror: whether the net sees each view mirrored too.
+        room: how much the net is given at once.
+
+    Source: section 3.2.
+    """
+    shown = torch.cat([pixels, pixels.flip(-1)]) if mirror else pixels
+    posteriors = mean_scores(net, shown, room).softmax(dim=-1)
+    return posteriors.unflatten(0, (-1, len(pixels))).mean(dim=0)
+
+
+def mean_scores(net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room) -> Float[Tensor, "n k"]:
+    """Scores of views of one shape, averaged over positions.
+
+    Raises:
+        NetError: the net gives something else than one score a class.
+        DeviceError: there is too little memory for even one view.
+    """
+    height, width = pixels.shape[-2:]
+    parts: list[Tensor] = []
+    done = 0
+    while done < len(pixels):
+        views = pixels[done : done + max(1, room.pixels // (height * width))]
+        try:
+            scores = net(views) if height == width == net.crop else net.score_map(views).mean(dim=(-2, -1))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if len(views) == 1:
+                size = f"one picture of {width} × {height} px"
+                raise DeviceError(
+                    f"{net.name}: the {pixels.device.type} device has too little memory for {size}; use smaller scales"
+                ) from None
+            room.pixels = len(views) // 2 * height * width
+            continue
+        if scores.shape != (len(views), len(net.classes)):
+            given = " × ".join(map(str, scores.shape))
+            raise NetError(f"{net.name}: {len(views)} views got {given} scores for {len(net.classes)} classes; mend it")
+        parts.append(scores)
+        done += len(views)
+    return torch.cat(parts)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says that memory ran out; on CPUs it has no class of error for that."""
+    words = ("not enough memory", "DefaultCPUAllocator", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+@contextmanager
+def testing(net: nn.Module) -> Iterator[None]:
+    """All of a net in eval mode for a while; then each part in the mode it had."""
+    modes = {part: part.training for part in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
