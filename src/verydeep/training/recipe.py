@@ -1,0 +1,220 @@
+"""All that decides a run, as data: a TOML file whose defaults are the paper's."""
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from verydeep.device import DataType, Layout
+from verydeep.errors import RecipeError
+from verydeep.nets.initialise import Law
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Below1 = Annotated[float, Field(ge=0, lt=1)]
+Side = Annotated[int, Field(ge=1, le=16384)]
+
+
+class Table(BaseModel):
+    """A table of a recipe: it cannot be changed, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Start(Table):
+    """How the weights start. Source: section 3.1."""
+
+    law: Law = "paper"
+    deviation: float = Field(0.01, gt=0)  # of the law "paper"
+    graft: str | None = None  # a run or a file of a shallower net, whose layers of the same names are taken
+    weights: str | None = None  # a run or a file of the same net; fc8 stays random where the classes differ
+    train: Literal["all", "fully-connected"] = "all"  # which layers are trained
+    standardise: bool = False  # divide by the training pixels' deviation, which the paper does not
+
+
+class Optimizer(Table):
+    """Gradient descent with momentum. Source: section 3.1."""
+
+    learning_rate: float = Field(1e-2, gt=0)  # at the start, or after warming up
+    momentum: Below1 = 0.9
+    nesterov: bool = False
+    weight_decay: float = Field(5e-4, ge=0)  # the multiplier of L2
+    decay_biases: bool = False  # whether biases, and normalisations' scales and shifts, are decayed too
+    batch: int = Field(256, ge=1)
+    micro_batch: int | None = Field(None, ge=1)  # pictures at a time; by default as many as memory holds
+
+
+class Schedule(Table):
+    """How long, and how the learning rate falls. Source: section 3.1."""
+
+    kind: Literal["plateau", "milestones", "cosine", "one-cycle"] = "plateau"
+    epochs: int = Field(74, ge=1)
+    drops: int = Field(3, ge=0)  # of the plateau; after the last one the next plateau ends the run
+    factor: float = Field(10.0, gt=1)  # the rate is divided by it at each drop
+    patience: int = Field(5, ge=1)  # epochs without progress before a drop
+    threshold: float = Field(0.001, ge=0)  # progress: the validation top-1 error falls by as much
+    milestones: tuple[int, ...] = ()  # epochs at whose start the rate drops
+    warm_up: float = Field(0.0, ge=0)  # epochs in which the rate rises from 0
+    final: Fraction = 0.0  # share of the rate that cosine and one-cycle end at
+
+
+class Views(Table):
+    """What becomes of a picture at each use. Source: section 3.1."""
+
+    method: Literal["crop", "random-resized"] = "crop"
+    smallest_side: Side | None = None  # S fixed, px; by default round(crop × 256 / 224)
+    scale_jitter: tuple[Side, Side] | None = None  # S drawn from this range at each use, px
+    area: tuple[float, float] = (0.08, 1.0)  # of the method "random-resized"
+    mirror: bool = True
+    rgb_shift: float = Field(0.1, ge=0)  # in deviations of the training set's colours along their axes; 0 for none
+    coarse_decode: bool = True  # large JPEGs at a half, a quarter, an eighth, where S allows
+    bad_pictures: Literal["stop", "skip"] = "stop"
+
+
+class Regularisation(Table):
+    """Against over-fitting; the first is the paper's."""
+
+    dropout: Below1 = 0.5
+    label_smoothing: Below1 = 0.0
+    weight_average: Below1 = 0.0  # decay at each step of a running mean of the weights, which is what is tested
+
+
+class Validation(Table):
+    """What is watched after each epoch."""
+
+    split: str = "val"
+    held_out: Fraction = 0.0  # instead a share of the training pictures, drawn by the seed, which are not trained on
+    protocol: str = "centre"
+    every: int = Field(1, ge=1)  # epochs
+    images: int | None = Field(None, ge=1)  # at most, drawn by the seed
+
+
+class Compute(Table):
+    """Where and how it is computed; none of it decides what is learned, but for rounding."""
+
+    device: str = "auto"
+    data_type: DataType = "auto"
+    layout: Layout = "auto"
+    threads: int | None = Field(None, ge=1)  # of the feed
+    deterministic: bool = False  # on CUDA: the same bits in every run, more slowly
+    checkpoint_minutes: float = Field(5.0, ge=0)
+    memory: float | None = Field(None, gt=0)  # gigabytes that a step may take; by default what is free
+
+
+class Recipe(Table):
+    """All that decides a run. Source: section 3.1."""
+
+    net: str
+    data: str | None = None
+    kind: str | None = None  # of the data, where it is not to be recognised
+    seed: int = Field(0, ge=0, lt=2**63)
+    width: float = Field(1.0, gt=0)
+    crop: int = Field(224, ge=32)
+    hidden: int | None = Field(None, ge=1)
+    stall_steps: int = Field(2000, ge=0)  # steps after which a loss still at ln K ends the run; 0 for never
+    start: Start = Start()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    views: Views = Views()
+    regularisation: Regularisation = Regularisation()
+    validation: Validation = Validation()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        low, high = self.smallest_sides
+        if low > high:
+            raise ValueError(f"views.scale_jitter is [{low}, {high}]; write the smaller side first")
+        if low < self.crop and self.views.method == "crop":
+            raise ValueError(f"views.smallest_side is {low}, less than the crop, {self.crop}; use {self.crop} or more")
+        if self.start.graft and self.start.weights:
+            raise ValueError("start.graft and start.weights are both given; leave one out")
+        if not 0 < self.views.area[0] <= self.views.area[1] <= 1:
+            raise ValueError(f"views.area is {list(self.views.area)}; use two shares in (0, 1], the smaller one first")
+        return self
+
+    @property
+    def smallest_sides(self) -> tuple[int, int]:
+        """The range of S, ends included, px."""
+        if self.views.scale_jitter:
+            return self.views.scale_jitter
+        fixed = self.views.smallest_side or round(self.crop * 256 / 224)
+        return fixed, fixed
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML file that `read_recipe` reads."""
+        values = self.model_dump(exclude_none=True)
+        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+        for table, entries in values.items():
+            if isinstance(entries, dict):
+                lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
+        return "\n".join(lines) + "\n"
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe of a TOML file.
+
+    Raises:
+        RecipeError: it cannot be read, has an unknown key, an impossible value or lacks a key; reported in this order.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); give a recipe in TOML") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: is not TOML ({error})") from error
+    return parse_recipe(values, str(path))
+
+
+def parse_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
+    """The recipe of nested values; `where` names them in errors. Raises as `read_recipe` does."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = sorted(error.errors(), key=lambda each: ORDER.get(each["type"], 1))
+        raise RecipeError(f"{where}: {_say(problems[0])}") from None
+
+
+ORDER = {"extra_forbidden": 0, "missing": 2}  # an unknown key explains the others, so it is said first
+
+
+def _say(problem: Any) -> str:
+    """One line on what pydantic found."""
+    key = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
+    if problem["type"] == "extra_forbidden":
+        return f"{key} is not a key; write {_nearest(key)}"
+    if problem["type"] == "missing":
+        return f"{key} is missing; the only key without a default"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key} is {problem['input']!r}: {message[0].lower()}{message[1:]}" if key else message
+
+
+def _nearest(key: str) -> str:
+    """The known key most like an unknown one, wherever it stands."""
+    known = []
+    for name, entry in Recipe.model_fields.items():
+        kind = entry.annotation
+        if isinstance(kind, type) and issubclass(kind, Table):
+            known += [f"{name}.{inner}" for inner in kind.model_fields]
+        else:
+            known.append(name)
+    wanted = SYNONYMS.get(key.rpartition(".")[2], key)
+    by_last = {name.rpartition(".")[2]: name for name in known}
+    near = difflib.get_close_matches(wanted.rpartition(".")[2], by_last, n=1, cutoff=0.6)
+    return by_last[near[0]] if near else difflib.get_close_matches(wanted, known, n=1, cutoff=0)[0]
+
+
+SYNONYMS = {  # what other programs call it
+    "lr": "learning_rate",
+    "batch_size": "batch",
+    "wd": "weight_decay",
+    "model": "net",
+    "arch": "net",
+    "dataset": "data",
+    "flip": "mirror",
+    "ema": "weight_average",
+    "dtype": "data_type",
+    "num_epochs": "epochs",
+}
