@@ -1,0 +1,68 @@
+"""What a recipe's run starts from: a net with its first weights, and an optimiser over what is trained."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from verydeep.data.dataset import Dataset
+from verydeep.data.statistics import Statistics
+from verydeep.nets.graft import graft
+from verydeep.nets.initialise import initialise
+from verydeep.nets.registry import create_net, load_net
+from verydeep.nets.vgg import VGG
+from verydeep.training.recipe import Recipe
+from verydeep.weights.files import put
+
+
+def start_net(recipe: Recipe, pictures: Dataset, statistics: Statistics, say: Callable[[str], None]) -> VGG:
+    """The recipe's net before its first step.
+
+    Random weights by the recipe's law; or another net's of the same kind, whose last layer stays random where its
+    classes are others; or a shallower one's in the layers that the paper grafts. Source: section 3.1.
+
+    Raises:
+        NetError: the net is unknown, or the shallower one does not fit.
+        WeightsError: the weights are damaged, or of another net.
+    """
+    net = create_net(
+        recipe.net, width=recipe.width, crop=recipe.crop, hidden=recipe.hidden,
+        dropout=recipe.regularisation.dropout, classes=pictures.classes, seed=recipe.seed,
+    )  # fmt: skip
+    initialise(net, recipe.start.law, torch.Generator().manual_seed(recipe.seed), recipe.start.deviation)
+    net.mean.copy_(torch.from_numpy(statistics.mean)[:, None, None])
+    if recipe.start.standardise:
+        net.std.copy_(torch.from_numpy(statistics.covariance.diagonal() ** 0.5)[:, None, None])
+    if recipe.start.graft:
+        done = graft(net, load_net(recipe.start.graft)[0])
+        say(f"{recipe.net} grafted: {done}")
+    if recipe.start.weights:
+        source = load_net(recipe.start.weights)[0]
+        weights = source.state_dict()
+        if source.classes != net.classes:
+            say("fc8 stays random, since the classes are others")
+            weights |= {name: value for name, value in net.state_dict().items() if name.startswith("fc8.")}
+        put(net, weights, recipe.start.weights)
+    if recipe.start.train == "fully-connected":
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(name.startswith("fc"))
+    return net
+
+
+def make_optimizer(net: VGG, recipe: Recipe) -> SGD:
+    """Gradient descent with momentum, with L2 on the weights and by choice on the rest. Source: section 3.1."""
+    trained = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+    weights = [parameter for parameter in trained.values() if parameter.dim() > 1]
+    others = [parameter for parameter in trained.values() if parameter.dim() <= 1]  # biases, scales and shifts
+    settings = recipe.optimizer
+    return SGD(
+        [{"params": weights, "weight_decay": settings.weight_decay},
+         {"params": others, "weight_decay": settings.weight_decay * settings.decay_biases}],
+        lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov, fused=supports_fused(net),
+    )  # fmt: skip
+
+
+def supports_fused(net: nn.Module) -> bool:
+    """Whether torch has a one-pass step for where the weights are."""
+    return next(net.parameters()).device.type in ("cpu", "cuda", "mps")
