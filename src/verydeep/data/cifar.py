@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from verydeep.data.dataset import PictureArray
-from verydeep.data.folders import unreadable
+from verydeep.data.lines import unreadable
 from verydeep.data.pickles import read_pickle, uint8_array
 from verydeep.errors import DatasetError
 from verydeep.pictures.decode import MAX_MEGAPIXELS

@@ -51,13 +51,14 @@ class Dataset(ABC):
         return len(self.images)
 
     @abstractmethod
-    def picture(self, index: int, at_least: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self, index: int, at_least: int | None = None, fast: bool = False) -> UInt8[np.ndarray, "h w 3"]:
         """The decoded picture.
 
         Args:
             index: of the picture.
             at_least: a JPEG may be decoded at a smaller scale as long as its smallest side keeps so many pixels. For
                 training only: every protocol tests on the whole picture.
+            fast: a JPEG may be decoded in coarser arithmetic. For training only.
 
         Raises:
             PictureError: it cannot be read, decoded, or is too large.
@@ -99,7 +100,7 @@ class PictureFiles(Dataset):
         """The bytes of the picture's file."""
         return self._read(index, -1)
 
-    def picture(self, index: int, at_least: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self, index: int, at_least: int | None = None, fast: bool = False) -> UInt8[np.ndarray, "h w 3"]:
         """The decoded picture: see `Dataset.picture`."""
         return decode(
             self.encoded(index),
@@ -107,6 +108,7 @@ class PictureFiles(Dataset):
             orientation=self.orientation,
             max_megapixels=self.max_megapixels,
             at_least=at_least,
+            fast=fast,
         )
 
     def size(self, index: int) -> tuple[int, int]:
@@ -143,7 +145,7 @@ class PictureArray(Dataset):
 
     pixels: UInt8[np.ndarray, "n h w 3"]
 
-    def picture(self, index: int, at_least: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self, index: int, at_least: int | None = None, fast: bool = False) -> UInt8[np.ndarray, "h w 3"]:
         """The picture, a view of the array: see `Dataset.picture`."""
         picture: UInt8[np.ndarray, "h w 3"] = self.pixels[index]
         return picture

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from verydeep.data.dataset import UNLABELLED, PictureFiles
+from verydeep.data.lines import unreadable
 from verydeep.data.paths import Paths, printable
 from verydeep.errors import DatasetError
 from verydeep.pictures.decode import MAX_MEGAPIXELS
@@ -165,8 +166,3 @@ def _no_pictures(folder: Path, listing: Listing) -> str:
         deeper = printable(os.fsdecode(listing.folders[0]))
         return f"{shown}: a class folder without pictures, but with folders, such as {deeper}; open it, or move them up"
     return f"{shown}: a class folder without pictures; remove it or copy it again"
-
-
-def unreadable(path: Path | str, error: OSError) -> DatasetError:
-    """The line that says why a file or folder of a data set cannot be read."""
-    return DatasetError(f"{printable(str(path))}: cannot be read ({(error.strerror or str(error)).lower()})")

@@ -7,15 +7,19 @@ from pathlib import Path
 from verydeep.data.cifar import cifar_version, open_cifar
 from verydeep.data.dataset import Dataset
 from verydeep.data.folders import open_folders
+from verydeep.data.ilsvrc import is_ilsvrc, open_ilsvrc
+from verydeep.data.table import open_table
 from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
 from verydeep.errors import DatasetError
 from verydeep.pictures.decode import MAX_MEGAPIXELS
 
 OPEN: dict[str, Callable[[Path, str, float], Dataset]] = {
+    "ilsvrc": open_ilsvrc,
     "tiny-imagenet": open_tiny_imagenet,
     "cifar-10": open_cifar,
     "cifar-100": open_cifar,
     "folders": open_folders,
+    "table": open_table,
 }
 
 
@@ -47,9 +51,13 @@ def open_dataset(
 
 def recognise(root: Path) -> str:
     """The format of what lies at a path."""
+    if root.is_file():
+        if root.suffix.lower() == ".csv":
+            return "table"
+        raise DatasetError(f"{root}: is a file; a data set is a folder, or a .csv of file,label[,split]")
     if is_tiny_imagenet(root):
         return "tiny-imagenet"
     version = cifar_version(root)
     if version is not None:
         return version.kind
-    return "folders"
+    return "ilsvrc" if is_ilsvrc(root) else "folders"

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.data.dataset import UNLABELLED, PictureFiles
-from verydeep.data.folders import list_folder, unreadable
+from verydeep.data.folders import list_folder
+from verydeep.data.lines import read_lines
 from verydeep.data.paths import Paths
 from verydeep.errors import DatasetError
 from verydeep.pictures.decode import MAX_MEGAPIXELS
@@ -86,7 +87,7 @@ def _val(root: Path) -> tuple[Paths, list[int]]:
 def _annotations(root: Path) -> list[tuple[str, str]]:
     path = root / "val" / "val_annotations.txt"
     pairs = []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         columns = line.split("\t")
         if len(columns) < 2:
             raise DatasetError(f"{path}: line {number} is not NAME<tab>WNID<tab>box; copy the file again")
@@ -97,15 +98,6 @@ def _annotations(root: Path) -> list[tuple[str, str]]:
 def _words(root: Path, classes: tuple[str, ...]) -> dict[str, str]:
     """Names by wnid; a wnid that words.txt does not have stands for itself."""
     path = root / "words.txt"
-    lines = _lines(path) if path.is_file() else []
+    lines = read_lines(path) if path.is_file() else []
     names = dict(line.split("\t", 1) for line in lines if "\t" in line)
     return {wnid: names.get(wnid, wnid) for wnid in classes}
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise DatasetError(f"{path}: is not UTF-8 text; copy the file again") from None
-    except OSError as error:
-        raise unreadable(path, error) from None
