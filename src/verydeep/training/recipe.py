@@ -154,18 +154,29 @@ class Recipe(Table):
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """The recipe of a TOML file.
+    """The recipe of a TOML file, or of one of those that the package brings, by its name.
 
     Raises:
         RecipeError: it cannot be read, has an unknown key, an impossible value or lacks a key; reported in this order.
     """
+    file = Path(path)
+    name = file.name.removesuffix(".toml")
+    if not file.exists() and name in recipes():
+        file = recipes()[name]
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}); give a recipe in TOML") from error
+        raise RecipeError(
+            f"{path}: cannot be read ({error.strerror}); give a recipe in TOML, or one of {', '.join(recipes())}"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: is not TOML ({error})") from error
     return parse_recipe(values, str(path))
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes that the package brings, by name."""
+    return {path.stem: path for path in sorted(Path(__file__).with_name("recipes").glob("*.toml"))}
 
 
 def parse_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
