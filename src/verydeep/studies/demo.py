@@ -1,0 +1,116 @@
+"""The main job in minutes, on the built-in pictures: digits → net A → a deeper net grafted from it → an error table.
+
+What `make demo` runs. It shows the bundled net on two real photographs, too, and ends with what to do next.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verydeep.data.digits import make_digits
+from verydeep.data.open import open_dataset
+from verydeep.errors import VerydeepError
+from verydeep.evaluation.error_table import ErrorTable, write_rows
+from verydeep.evaluation.evaluate import evaluate
+from verydeep.evaluation.posteriors import posteriors
+from verydeep.nets.registry import read_net
+from verydeep.studies.report import Example, write_report
+from verydeep.training.recipe import Recipe, parse_recipe
+from verydeep.training.run import Moment, Run, train
+
+SCALES = (64, 80, 96)  # Q of the several-scales row, px; the middle one is the single scale
+PROTOCOLS = [f"centre@{SCALES[1]}", f"dense@{SCALES[1]}", f"dense@{','.join(map(str, SCALES))}"]
+EXAMPLES = 12  # pictures of the report
+SHALLOW: dict[str, Any] = {
+    "net": "vgg-a",
+    "width": 0.25,
+    "crop": 64,
+    "hidden": 256,
+    "start": {"law": "he", "standardise": True},  # a narrow net needs pixels of about one
+    "optimizer": {"learning_rate": 0.03, "batch": 64},
+    "schedule": {"kind": "one-cycle", "epochs": 14, "warm_up": 1.0},
+    "views": {"scale_jitter": (64, 96), "mirror": False},  # a mirrored digit is another sign
+    "regularisation": {"dropout": 0.2},
+    "validation": {"protocol": PROTOCOLS[0]},
+}
+DEEP: dict[str, Any] = SHALLOW | {
+    "net": "vgg-b",
+    "optimizer": {"learning_rate": 0.02, "batch": 64},
+    "schedule": {"kind": "one-cycle", "epochs": 6, "warm_up": 0.5},
+}
+
+
+def demo(
+    folder: str | Path = "verydeep-demo",
+    *,
+    json: str | Path | None = None,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[Moment], None] = lambda moment: None,
+    print_table: Callable[[Any], None] = lambda table: None,
+) -> ErrorTable:
+    """Make the digits, train and graft, test by three protocols, and write a report.
+
+    Args:
+        folder: where all of it goes; what is done already there is not done again.
+        json: a file for the error rows.
+        device: where to compute.
+        say: gets each line for a person.
+        show: gets every step of the trainings.
+        print_table: gets the error table.
+
+    Returns:
+        The errors of both nets.
+
+    Raises:
+        VerydeepError: the folder cannot be used.
+    """
+    folder = Path(folder)
+    digits = folder / "digits"
+    if not digits.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise VerydeepError(f"{folder}: cannot be made ({error.strerror}); give another folder") from error
+        say("1. Makes the built-in pictures: real handwritten digits on pieces of real photographs")
+        make_digits(digits)
+    say("2. Trains net A, a quarter as wide, on crops of 64 pixels")
+    shallow = train(recipe(SHALLOW, digits, device), run=folder / "a", say=say, show=show)
+    say("3. Trains net B, whose layers of the same names start from net A's")
+    grafted = DEEP | {"start": DEEP["start"] | {"graft": str(shallow.folder)}}
+    deep = train(recipe(grafted, digits, device), run=folder / "b", say=say, show=show)
+    say("4. Tests both: the centre crop, the whole picture densely, and densely at three scales")
+    pictures = open_dataset(digits, split="val")
+    rows: list[dict[str, Any]] = []
+    for run in (shallow, deep):
+        net, _ = read_net(run.net)
+        rows += evaluate(net, pictures, PROTOCOLS, device=device, weights=run.folder.name).rows
+    table = ErrorTable(rows)
+    print_table(table)
+    if json:
+        write_rows(Path(json), rows)
+    write_rows(folder / "errors.json", rows)
+    notes = ["The nets are a quarter as wide as the paper's, and the pictures are made: the figures show the machinery."]
+    write_report(folder / "report.html", title="The demo: handwritten digits on photographs", rows=rows,
+                 runs=[shallow.folder, deep.folder], examples=examples(deep, digits, device), notes=notes)  # fmt: skip
+    say(f"The report, to look at in a browser: {folder / 'report.html'}")
+    return table
+
+
+def recipe(values: dict[str, Any], digits: Path, device: str) -> Recipe:
+    """The recipe of one of the two trainings."""
+    return parse_recipe(values | {"data": str(digits), "compute": {"device": device}}, "demo")
+
+
+def examples(run: Run, digits: Path, device: str) -> list[Example]:
+    """Pictures of the validation set, spread over it, with the five best classes."""
+    net, _ = read_net(run.net)
+    pictures = open_dataset(digits, split="val")
+    chosen = pictures.subset(np.linspace(0, len(pictures) - 1, EXAMPLES).astype(int))
+    found = posteriors(net, chosen, PROTOCOLS[-1], device=device)
+    return [
+        Example(chosen.picture(i), chosen.classes[chosen.labels[i]], found.best(i), caption=chosen.images[i])
+        for i in range(len(chosen))
+    ]
