@@ -35,6 +35,6 @@ def resize(picture: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt
         return picture
     if not (picture.flags.c_contiguous and picture.flags.writeable):  # torch takes no other without complaint
         picture = picture.copy()
-    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]  # n 3 h w, in channels_last memory
+    pixels = torch.from_numpy(picture)[None].permute(0, 3, 1, 2)  # n 3 h w; only so does torch see channels_last memory
     resized = functional.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
-    return resized[0].permute(1, 2, 0).contiguous().numpy()
+    return resized.permute(0, 2, 3, 1)[0].numpy()
