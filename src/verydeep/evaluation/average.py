@@ -7,7 +7,7 @@ image, and by the caller over scales. Source: section 3.2. Decision: docs/decisi
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Real
@@ -18,7 +18,7 @@ from verydeep.errors import DeviceError, NetError
 
 @runtime_checkable
 class Net(Protocol):
-    """All that a test knows of a net.
+    """All that a test knows of a net: an `nn.Module` with these.
 
     Attributes:
         name: in the registry.
@@ -38,13 +38,21 @@ class Net(Protocol):
         """Class scores at every position of larger pictures."""
         ...
 
+    def modules(self) -> Iterator[nn.Module]:
+        """Itself and all its parts."""
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """Itself, moved to a device."""
+        ...
+
 
 @dataclass
 class Room:
     """How much goes through a net at once.
 
     Attributes:
-        pixels: of all views together; halved where the device's memory turns out to be too small.
+        pixels: of all views together; halved where the device turns out to have too little memory.
     """
 
     pixels: int
@@ -57,7 +65,7 @@ def view_posteriors(net: Net, pixels: Real[Tensor, "n 3 h w"], *, mirror: bool, 
     Args:
         net: in eval mode.
         pixels: RGB, 0 to 255.
-        mirror: whether the net sees each view mirrored too.
+        mirror: whether the net is shown each view mirrored too.
         room: how much the net is given at once.
 
     Source: section 3.2.
@@ -85,32 +93,33 @@ def mean_scores(net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room) -> Float[
             if not out_of_memory(error):
                 raise
             if len(views) == 1:
-                size = f"one picture of {width} × {height} px"
                 raise DeviceError(
-                    f"{net.name}: the {pixels.device.type} device has too little memory for {size}; use smaller scales"
+                    f"{net.name}: {pixels.device.type} has too little memory for a view of {width} × {height} px; "
+                    "use smaller scales"
                 ) from None
             room.pixels = len(views) // 2 * height * width
             continue
         if scores.shape != (len(views), len(net.classes)):
-            given = " × ".join(map(str, scores.shape))
-            raise NetError(f"{net.name}: {len(views)} views got {given} scores for {len(net.classes)} classes; mend it")
+            given, due = tuple(scores.shape), (len(views), len(net.classes))
+            raise NetError(f"{net.name}: gives scores of shape {given} where its classes make it {due}")
         parts.append(scores)
         done += len(views)
     return torch.cat(parts)
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch says that memory ran out; on CPUs it has no class of error for that."""
+    """Whether torch says that memory ran out; only on CUDA has it a class of error for that."""
     words = ("not enough memory", "DefaultCPUAllocator", "out of memory")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 @contextmanager
-def testing(net: nn.Module) -> Iterator[None]:
-    """All of a net in eval mode for a while; then each part in the mode it had."""
+def testing(net: Net) -> Iterator[None]:
+    """All of a net in eval mode for a while; then each part in the mode that it had."""
     modes = {part: part.training for part in net.modules()}
-    net.eval()
     try:
+        for part in modes:
+            part.training = False
         yield
     finally:
         for part, training in modes.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +21,7 @@ from verydeep.weights.files import write_atomically
 
 ROWS = 4096  # of posteriors at a time, so that comparing them takes little memory
 Z95 = 1.959963984540054  # 95 % of a normal distribution lies within so many deviations
+WIDTH = 120  # columns of a printed table
 ENOUGH_IMAGES = 100  # for an error at the level of chance to mean something
 
 
@@ -98,27 +100,34 @@ class ErrorTable:
         return json.dumps(list(map(dict, self.rows)), indent=1, ensure_ascii=False) + "\n"
 
     def __rich__(self) -> Table:
-        table = Table(caption="Errors in per cent, with 95 % intervals.", caption_justify="left")
-        for heading in ("net", "data", "protocol"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("top-1 error", "top-5 error", "images", "seconds"):
-            table.add_column(heading, justify="right")
+        tested = {(row["data"], row["split"], row["images"]) for row in self.rows}
+        what = [f"{data} {split}, {images:,} images" for data, split, images in tested]
+        table = Table(
+            title=f"{what[0]}: errors in per cent with 95 % intervals" if len(what) == 1 else "errors in per cent",
+            title_justify="left",
+            box=SIMPLE_HEAD,
+        )
+        columns = ["net", "protocol", "top-1 error", "top-5 error", "seconds"]
+        if len(what) > 1:
+            columns.append("images")
+        if any("note" in row for row in self.rows):
+            columns.append("note")
+        for column in columns:
+            table.add_column(column, justify="left" if column in ("net", "protocol", "note", "images") else "right")
         for row in self.rows:
-            table.add_row(
-                row["net"],
-                f"{row['data']} {row['split']}",
-                row["protocol"],
-                per_cent(row["top1_error"], row["top1_interval"]) + (f" {row['note']}" if "note" in row else ""),
-                per_cent(row["top5_error"], row["top5_interval"]),
-                f"{row['images']:,}",
-                f"{row['seconds']:.1f}",
-            )
+            cells = {
+                "top-1 error": per_cent(row["top1_error"], row["top1_interval"]),
+                "top-5 error": per_cent(row["top5_error"], row["top5_interval"]),
+                "seconds": f"{row['seconds']:.1f}",
+                "images": f"{row['images']:,} of {row['data']} {row['split']}",
+            }
+            table.add_row(*(cells.get(column, str(row.get(column, ""))) for column in columns))
         return table
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=120, color_system=None)
-        console.print(self)
-        return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined] # it is the StringIO
+        text = io.StringIO()
+        Console(file=text, width=WIDTH).print(self)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
 
 
 def per_cent(error: float, interval: Sequence[float]) -> str:

@@ -5,17 +5,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from verydeep.data.dataset import UNLABELLED, Dataset
-from verydeep.errors import DatasetError
+from verydeep.errors import DatasetError, PosteriorsError
+from verydeep.evaluation.average import Net
 from verydeep.evaluation.error_table import ErrorTable, error_row
 from verydeep.evaluation.posteriors import labels_of, posteriors
 from verydeep.evaluation.protocol import Protocol, parse
 
 
 def evaluate(
-    net: nn.Module,
+    net: Net,
     data: Dataset,
     protocols: Sequence[str | Protocol] = ("centre", "dense"),
     *,
@@ -29,13 +29,13 @@ def evaluate(
     """Top-1 and top-5 errors of a net on labelled pictures, a row for each protocol.
 
     Args:
-        net: has `name`, `classes`, `crop`, `score_map`.
+        net: an `nn.Module` with `name`, `classes`, `crop` and `score_map`.
         data: its classes are matched to the net's by key, wnid or name; it may have only some of them.
         protocols: such as `["centre", "dense@256,384,512"]`.
         device: `auto` is CUDA, then MPS, then the CPU.
         batch: crops' worth of pixels at once; see `posteriors`.
         threads: that decode pictures meanwhile.
-        posteriors_folder: where a file of posteriors is left for each protocol; made if need be.
+        posteriors_folder: where a file of posteriors is left for each protocol; made where there is none.
         progress: called with the protocol, the number of pictures done and of all.
         weights: what the net's weights are called, for the record.
 
@@ -45,9 +45,11 @@ def evaluate(
 
     Source: section 4, "Evaluation": top-1 and top-5 error.
     """
-    parsed = [parse(p, net.crop, net.name) if isinstance(p, str) else p for p in protocols]  # type: ignore[arg-type]
-    if (labels_of(net, data) == UNLABELLED).any():  # type: ignore[arg-type]
+    parsed = [parse(protocol, net.crop, net.name) for protocol in protocols]
+    if (labels_of(net, data) == UNLABELLED).any():
         raise DatasetError(f"{data.root}: pictures of split {data.split} have no label; use a split that has them all")
+    if posteriors_folder is not None:
+        make_folder(Path(posteriors_folder))
     rows = []
     for protocol in parsed:
         found = posteriors(
@@ -61,7 +63,19 @@ def evaluate(
             weights=weights,
         )
         if posteriors_folder is not None:
-            Path(posteriors_folder).mkdir(parents=True, exist_ok=True)
-            found.save(Path(posteriors_folder) / f"{found.net}-{found.data}-{found.split}-{found.protocol}.safetensors")
+            name = f"{found.net}-{found.data}-{found.split}-{found.protocol}.safetensors"
+            found.save(Path(posteriors_folder) / name)
         rows.append(error_row(found, protocol))
     return ErrorTable(rows)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder before anything is computed for it.
+
+    Raises:
+        PosteriorsError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PosteriorsError(f"{path}: cannot be made a folder ({error.strerror}); give another") from None

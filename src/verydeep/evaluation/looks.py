@@ -53,7 +53,7 @@ def looks(data: Dataset, protocol: Protocol, crop: int, threads: int) -> Iterato
         except PictureError as error:  # which knows no names
             raise PictureError(f"{data.images[image]}: {error}") from None
         views = [
-            take(whole, view)
+            take(whole, view).copy()  # so that a window does not keep the whole in memory
             for whole in rescaled
             for view in protocol.views(height=whole.shape[0], width=whole.shape[1], crop=crop)
         ]

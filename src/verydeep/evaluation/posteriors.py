@@ -1,33 +1,33 @@
 """A net, a data set, a protocol → posteriors: the testing of section 3.2, and the file that keeps its result."""
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
 from verydeep.data.dataset import UNLABELLED, Dataset
-from verydeep.device import choose_device
+from verydeep.device import choose_device, keep_pages
 from verydeep.errors import DatasetError, NetError, PosteriorsError
 from verydeep.evaluation.average import Net, Room, testing, view_posteriors
 from verydeep.evaluation.looks import group_by_shape, looks
 from verydeep.evaluation.protocol import Protocol, parse
 from verydeep.weights.files import FORMAT, save
 
-PIXELS_AT_ONCE = {"cpu": 2**20, "cuda": 2**23, "mps": 2**21}  # some 0.8 kB each in a full-width net's largest layers
+PIXELS_AT_ONCE = {"cpu": 2**19, "cuda": 2**23, "mps": 2**21}  # a full-width net takes about 1 kB for each
 Progress = Callable[[int, int], None]  # pictures done, of how many
 
 
 def posteriors(
-    net: nn.Module,
+    net: Net,
     data: Dataset,
     protocol: str | Protocol,
     *,
@@ -43,7 +43,7 @@ def posteriors(
     positions; then comes the soft-max; posteriors are averaged over view and mirror image, then over views and scales.
 
     Args:
-        net: has `name`, `classes`, `crop`, `score_map`; it is moved to the device, and its modes are left as they were.
+        net: an `nn.Module` with `name`, `classes`, `crop` and `score_map`; it is moved to the device.
         data: labelled or not.
         protocol: such as `dense@256,384,512`.
         device: `auto` is CUDA, then MPS, then the CPU.
@@ -56,42 +56,41 @@ def posteriors(
     Raises:
         ProtocolError: the protocol does not exist or does not fit the net.
         PictureError: a picture cannot be decoded; none is left out in silence.
-        NetError: a posterior is not a number.
+        NetError: a score is not a number.
         DeviceError: memory does not suffice for a single view.
 
     Source: section 3.2.
     """
-    tested = cast(Net, net)
-    if isinstance(protocol, str):
-        protocol = parse(protocol, tested.crop, tested.name)
+    protocol = parse(protocol, net.crop, net.name)
     if not len(data):
         raise DatasetError(f"{data.root}: has no pictures in split {data.split}; give another split or folder")
     where = choose_device(device)
-    room = Room(batch * tested.crop**2 if batch else PIXELS_AT_ONCE[where.type])
-    start = time.perf_counter()
-    values = np.zeros((len(data), len(tested.classes)), np.float32)
-    share_done = 0.0
+    if where.type == "cpu":
+        keep_pages()
     net.to(where)
+    room = Room(batch * net.crop**2 if batch else PIXELS_AT_ONCE[where.type])
+    values = np.zeros((len(data), len(net.classes)), np.float32)
+    done = 0.0
+    start = time.perf_counter()
     with testing(net):
-        views = looks(data, protocol, tested.crop, threads or default_threads())
+        views = looks(data, protocol, net.crop, threads or default_threads())
         for group in group_by_shape(views, room.pixels // (1 + protocol.mirror)):
-            stacked = torch.from_numpy(np.stack([look.picture for look in group]))  # n h w 3
-            pixels = stacked.to(where).permute(0, 3, 1, 2)  # n 3 h w, in channels_last memory
-            found = view_posteriors(tested, pixels, mirror=protocol.mirror, room=room).float().cpu().numpy()
+            pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
+            pixels = pictures.permute(0, 3, 1, 2)  # n 3 h w, in channels_last memory
+            found = view_posteriors(net, pixels, mirror=protocol.mirror, room=room).float().cpu().numpy()
             for look, posterior in zip(group, found, strict=True):
+                if np.isnan(posterior).any():
+                    raise NetError(f"{net.name}: its scores of {data.images[look.image]} are no numbers; train it anew")
                 values[look.image] += look.weight * posterior
-                share_done += look.weight
-            if np.isnan(found).any():
-                image = data.images[group[int(np.isnan(found).any(axis=1).argmax())].image]
-                raise NetError(f"{tested.name}: its scores of {image} are not numbers; its training has diverged")
+                done += look.weight
             if progress:
-                progress(min(round(share_done), len(data)), len(data))
+                progress(round(done), len(data))
     return Posteriors(
         values=values,
         images=tuple(data.images),
-        classes=tuple(tested.classes),
-        labels=labels_of(tested, data) if set(data.classes) <= set(tested.classes) else None,
-        net=tested.name,
+        classes=tuple(net.classes),
+        labels=labels_of(net, data) if set(data.classes) <= set(net.classes) else None,
+        net=net.name,
         weights=weights,
         data=name_of(data),
         split=data.split,
@@ -134,7 +133,7 @@ class Posteriors:
         values: posterior of each class for each picture; the sum over classes is 1.
         images: names of the pictures in their data set.
         classes: of the net: wnids or class names.
-        labels: of the pictures, places in `classes`, -1 where unlabelled; None where the classes are others.
+        labels: of the pictures, places in `classes`, -1 where unlabelled; None where the data set has other classes.
         net: its registry name.
         weights: what the net's weights are called.
         data: name of the data set.
@@ -160,12 +159,11 @@ class Posteriors:
         return [(self.classes[place], float(self.values[image, place])) for place in order]
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file with the manifest in its metadata, whole or not at all."""
-        tensors = {"values": torch.from_numpy(self.values)}
-        if self.labels is not None:
-            tensors["labels"] = torch.from_numpy(self.labels)
-        manifest = {key: value for key, value in vars(self).items() if key not in ("values", "labels")}
-        save(Path(path), tensors, {"kind": KIND, "torch": torch.__version__, **manifest})
+        """Write one safetensors file with the manifest in its metadata, the whole file or nothing."""
+        arrays = {"values": self.values} | ({} if self.labels is None else {"labels": self.labels})
+        manifest = {key: getattr(self, key) for key in MANIFEST}
+        card = {"kind": KIND, "torch": str(torch.__version__), "sha256": sha256(manifest, arrays), **manifest}
+        save(Path(path), {name: torch.from_numpy(array) for name, array in arrays.items()}, card)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -174,40 +172,49 @@ class Posteriors:
         Raises:
             PosteriorsError: the file is missing, damaged, or not one of ours.
         """
-        manifest, tensors = read(Path(path))
-        return cls(values=tensors["values"], labels=tensors.get("labels"), **manifest)
+        manifest, arrays = read(Path(path))
+        return cls(values=arrays["values"], labels=arrays.get("labels"), **manifest)
 
 
-KIND = "posteriors 1"  # what the manifest says it is, with the version of this layout
+KIND = "posteriors 1"  # what the file's card says it is, with the version of its layout
 MANIFEST = {"images": list, "classes": list, "net": str, "weights": str, "data": str, "split": str, "protocol": str,
             "seconds": float}  # fmt: skip
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The manifest and the arrays of a file of posteriors, after checking that they belong together."""
+    """The manifest and the arrays of a file of posteriors, sizes checked before any array is read.
+
+    Raises:
+        PosteriorsError: the file is missing, damaged, or not one of ours.
+    """
     try:
-        with safe_open(path, framework="numpy") as file:  # checks that the file is as long as its header says
-            manifest = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
-            if not isinstance(manifest, dict) or manifest.pop("kind", None) != KIND:
+        with safe_open(path, framework="numpy") as file:  # which checks the file's length against its header
+            card = json.loads((file.metadata() or {}).get(FORMAT, "null"))
+            if not isinstance(card, dict) or card.get("kind") != KIND:
                 raise PosteriorsError(f"{path}: is not a file of posteriors; give one that `evaluate` has written")
             for key, kind in MANIFEST.items():
-                if not isinstance(manifest.get(key), kind):
+                if not isinstance(card.get(key), kind):
                     raise PosteriorsError(f"{path}: its manifest has no {key}; evaluate again")
-            manifest = {key: tuple(manifest[key]) if kind is list else manifest[key] for key, kind in MANIFEST.items()}
+            manifest = {key: tuple(card[key]) if kind is list else card[key] for key, kind in MANIFEST.items()}
             n, k = len(manifest["images"]), len(manifest["classes"])
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-            if shapes not in ({"values": (n, k)}, {"values": (n, k), "labels": (n,)}):
-                raise PosteriorsError(f"{path}: holds {shapes} for {n} images and {k} classes; evaluate again")
-            tensors = {name: file.get_tensor(name) for name in shapes}
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            held = {name: (part.get_dtype(), *part.get_shape()) for name, part in slices.items()}
+            due = {"values": ("F32", n, k), "labels": ("I64", n)}
+            if "values" not in held or any(due.get(name) != what for name, what in held.items()):
+                raise PosteriorsError(f"{path}: holds {held} for {n} images and {k} classes; evaluate again")
+            arrays = {name: file.get_tensor(name) for name in held}
     except FileNotFoundError:
         raise PosteriorsError(f"{path}: no such file of posteriors") from None
     except (SafetensorError, ValueError, OSError) as error:
         raise PosteriorsError(f"{path}: is not a whole file of posteriors ({error}); evaluate again") from None
-    values, labels = tensors["values"], tensors.get("labels")
-    if values.dtype != np.float32 or (labels is not None and labels.dtype != np.int64):
-        raise PosteriorsError(f"{path}: its numbers are of another kind; evaluate again")
-    if not (np.abs(values.sum(axis=1) - 1) < 1e-3).all() or values.min(initial=0) < 0:
-        raise PosteriorsError(f"{path}: its values are no posteriors (a row does not sum to 1); evaluate again")
-    if labels is not None and not ((labels >= UNLABELLED) & (labels < k)).all():
-        raise PosteriorsError(f"{path}: a label is not among the {k} classes; evaluate again")
-    return manifest, tensors
+    if card.get("sha256") != sha256(manifest, arrays):
+        raise PosteriorsError(f"{path}: is damaged (its checksum is another); copy it again or evaluate again")
+    return manifest, arrays
+
+
+def sha256(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """A checksum of all that a file of posteriors says."""
+    sha = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
+    for name in sorted(arrays):
+        sha.update(np.ascontiguousarray(arrays[name]).data)
+    return sha.hexdigest()
