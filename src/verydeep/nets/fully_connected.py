@@ -26,4 +26,5 @@ class FullyConnected(nn.Conv2d):
             weight, windows = self.weight.permute(0, 2, 3, 1).flatten(1), windows.permute(0, 2, 3, 4, 5, 1)
         else:
             weight, windows = self.weight.flatten(1), windows.permute(0, 2, 3, 1, 4, 5)
-        return F.linear(windows.reshape(n * u * v, -1), weight, self.bias).view(n, u, v, -1).permute(0, 3, 1, 2)
+        outputs = F.linear(windows.reshape(n * u * v, weight.shape[1]), weight, self.bias)
+        return outputs.view(n, u, v, -1).permute(0, 3, 1, 2)

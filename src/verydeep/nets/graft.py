@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from verydeep.errors import NetError
@@ -29,33 +28,41 @@ def graft(net: VGG, shallow: VGG, layers: tuple[str, ...] | None = None) -> Graf
         net: the deeper net; it takes the shallow one's mean and deviation too.
         shallow: a trained net.
         layers: names; by default the first four convolutions of A (by name, since by place they would not fit) and the
-            fully connected layers; of the 5 × 5 control the latter alone.
+            fully connected layers; of the 5 × 5 control the latter alone. A convolution brings its normalisation.
 
     Raises:
-        NetError: a layer is not in both nets, or has another shape.
+        NetError: a layer is in one of the nets only, or has other shapes or classes, or a normalisation in one only.
 
     Source: section 3.1; docs/decisions/004-start-of-the-weights.md.
     """
     if layers is None:
         layers = GRAFTED[4:] if "5x5" in net.name else GRAFTED
-    ours, theirs = dict(net.named_children()), dict(shallow.named_children())
-    for layer in layers:
-        for name, modules in ((net.name, ours), (shallow.name, theirs)):
-            if layer not in modules:
-                raise NetError(f"graft: {name} has no layer {layer}; name layers that both nets have")
-        if ours[layer].weight.shape != theirs[layer].weight.shape:
-            shapes = [" × ".join(map(str, modules[layer].weight.shape)) for modules in (ours, theirs)]
-            raise NetError(f"graft: {layer} is {shapes[0]} in {net.name} and {shapes[1]} in {shallow.name}; "
-                           "use the same width, crop and classes")  # fmt: skip
+    pairs = [(_parts(net, layer), _parts(shallow, layer)) for layer in layers]
+    for layer, (ours, theirs) in zip(layers, pairs, strict=True):
+        if ours.keys() != theirs.keys():
+            names = (net.name, shallow.name) if len(ours) > len(theirs) else (shallow.name, net.name)
+            raise NetError(f"graft: {layer} is normalised in {names[0]}, not in {names[1]}; use nets of a kind")
+        shapes = [parts[layer].get_parameter("weight").shape for parts in (ours, theirs)]
+        if shapes[0] != shapes[1]:
+            sizes = ["×".join(map(str, shape)) for shape in shapes]
+            raise NetError(
+                f"graft: {layer} is {sizes[0]} in {net.name} and {sizes[1]} in {shallow.name}; use the same width, "
+                "crop, hidden units and classes"
+            )
     if net.classes != shallow.classes and "fc8" in layers:
         raise NetError(f"graft: {net.name} and {shallow.name} have other classes, or in another order; leave out fc8")
-    with torch.no_grad():
-        net.mean.copy_(shallow.mean)
-        net.std.copy_(shallow.std)
-        for layer in layers:
-            twins = [layer, layer.replace("conv", "norm")]  # a convolution goes with its normalisation
-            for twin in dict.fromkeys(twins):
-                if twin in ours and twin in theirs:
-                    ours[twin].load_state_dict(theirs[twin].state_dict())
-    random = [name for name, layer in ours.items() if isinstance(layer, nn.Conv2d) and name not in layers]
-    return Graft(tuple(layers), tuple(random))
+    net.mean.copy_(shallow.mean)
+    net.std.copy_(shallow.std)
+    for ours, theirs in pairs:
+        for name, module in ours.items():
+            module.load_state_dict(theirs[name].state_dict())
+    weighty = (layer.name for layer in net.plan if layer.has_weights)
+    return Graft(tuple(layers), tuple(layer for layer in weighty if layer not in layers))
+
+
+def _parts(net: VGG, layer: str) -> dict[str, nn.Module]:
+    """A layer with weights, and its normalisation where it has one, by name."""
+    modules = dict(net.named_children())
+    if not isinstance(modules.get(layer), nn.Conv2d):
+        raise NetError(f"graft: {net.name} has no layer {layer} with weights; name layers that both nets have")
+    return {name: modules[name] for name in (layer, layer.replace("conv", "norm")) if name in modules}

@@ -3,7 +3,8 @@
 from typing import Literal, get_args
 
 import torch
-from torch import Generator, nn
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
 
 from verydeep.errors import NetError
 
@@ -12,6 +13,8 @@ Law = Literal["paper", "glorot", "he"]
 
 def initialise(net: nn.Module, law: Law, generator: Generator, deviation: float = 0.01) -> None:
     """Draw all weights of convolutions and fully connected layers anew, in place; biases become 0.
+
+    Normalisations become the identity, of mean 0 and variance 1.
 
     Args:
         net: on the CPU; on the meta device nothing is drawn.
@@ -28,17 +31,24 @@ def initialise(net: nn.Module, law: Law, generator: Generator, deviation: float 
         raise NetError(f"initialise: {law!r} is not a law; use one of {', '.join(get_args(Law))}")
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     for layer in layers:
-        if layer.weight.is_meta:
-            continue
-        fan_in, fan_out = layer.weight[0].numel(), layer.weight[:, 0].numel()
-        with torch.no_grad():
-            if law == "paper":
-                layer.weight.normal_(0, deviation, generator=generator)
-            elif law == "glorot":
-                bound = (6 / (fan_in + fan_out)) ** 0.5
-                layer.weight.uniform_(-bound, bound, generator=generator)
-            else:
-                gain = 1 if layer is layers[-1] else 2
-                layer.weight.normal_(0, (gain / fan_in) ** 0.5, generator=generator)
-            if layer.bias is not None:
-                layer.bias.zero_()
+        if not layer.weight.is_meta:
+            gain = 1 if layer is layers[-1] else 2
+            _draw(layer.weight, law, generator, deviation, gain)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+
+
+@torch.no_grad()
+def _draw(weight: Float[Tensor, "k c h w"], law: Law, generator: Generator, deviation: float, gain: int) -> None:
+    """Draw one layer's weights; `gain` is what He's law makes up for: 2 before a ReLU, which halves the variance."""
+    fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
+    if law == "paper":
+        weight.normal_(0, deviation, generator=generator)
+    elif law == "glorot":
+        bound = (6 / (fan_in + fan_out)) ** 0.5
+        weight.uniform_(-bound, bound, generator=generator)
+    else:
+        weight.normal_(0, (gain / fan_in) ** 0.5, generator=generator)

@@ -1,22 +1,29 @@
 """The nets by name: what each is, and how to get one, new or with weights."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from verydeep.errors import NetError, WeightsError
+from verydeep.device import available_memory
+from verydeep.errors import DeviceError, NetError, WeightsError
 from verydeep.nets.initialise import Law, initialise
 from verydeep.nets.layers import Layer, count_macs, count_parameters, count_weight_layers
-from verydeep.nets.vgg import KERNELS, STRIDE, VGG, vgg_layers
+from verydeep.nets.vgg import STRIDE, VGG, vgg_layers
 from verydeep.weights.files import check_fit, load, put, save
 
-MAX_CLASSES = 1_000_000
+LIMITS = {  # least and most of each size; what a person may want, and what memory may be asked for
+    "num_classes": (1, 10**6),
+    "width": (1e-3, 64),
+    "crop": (STRIDE, 2**16),  # less leaves nothing after five pools
+    "hidden": (1, 10**6),
+    "dropout": (0, 1),
+}
 SIZES = ("crop", "width", "hidden", "dropout", "classes")  # of a net; with its name all that makes it again
 
 
@@ -33,15 +40,15 @@ class NetDescription:
     """
 
     name: str
-    build: Callable[..., Sequence[Layer]] = field(repr=False)
+    build: Callable[..., Iterable[Layer]] = field(repr=False)
     crop: int
     source: str
     errors: Mapping[str, tuple[float, float]]
 
     @cached_property
     def plan(self) -> Sequence[Layer]:
-        """Its layers."""
-        return self.build()
+        """Its layers, in the order of the data."""
+        return tuple(self.build())
 
     @property
     def layers(self) -> int:
@@ -59,7 +66,7 @@ class NetDescription:
         return count_macs(self.plan, self.crop)
 
 
-PUBLISHED = {  # single scale and several scales, dense. Source: tables 3 and 4; the control: section 4.1 gives no figure
+PUBLISHED = {  # dense, at a single scale and at several. Source: tables 3 and 4
     "vgg-a": {"dense@256": (0.296, 0.104)},
     "vgg-a-lrn": {"dense@256": (0.297, 0.105)},
     "vgg-b": {"dense@256": (0.287, 0.099), "dense@224,256,288": (0.282, 0.096)},
@@ -69,27 +76,29 @@ PUBLISHED = {  # single scale and several scales, dense. Source: tables 3 and 4;
 }
 
 
-def describe_vggs() -> Mapping[str, NetDescription]:
-    """The paper's nets, the control of B, A with normalisation, and the batch-normalised ones of later days."""
-    variants: dict[str, dict[str, Any]] = {}
-    for letter in KERNELS:
-        variants[f"vgg-{letter}"] = {"configuration": letter}
-        if letter == "a":
-            variants["vgg-a-lrn"] = {"configuration": letter, "lrn": True}
-    for letter in "abde":
-        variants[f"vgg-{letter}-bn"] = {"configuration": letter, "batch_norm": True}
-
-    def builder(variant: dict[str, Any]) -> Callable[..., Sequence[Layer]]:
-        return lambda **sizes: tuple(vgg_layers(**variant, **sizes))
-
-    source = "Simonyan & Zisserman 2014, table 1"
-    return {
-        name: NetDescription(name, builder(variant), 224, source, PUBLISHED.get(name, {}))
-        for name, variant in variants.items()
-    }
+BATCH_NORM = "table 1, with Ioffe & Szegedy's (2015) batch normalisation after each convolution"
 
 
-NETS: Mapping[str, NetDescription] = describe_vggs()
+def _vgg(name: str, configuration: str, source: str = "table 1", **variant: bool) -> NetDescription:
+    """One of the paper's nets, or of those made from them."""
+    source = f"Simonyan & Zisserman 2014, {source}"
+    return NetDescription(name, partial(vgg_layers, configuration, **variant), 224, source, PUBLISHED.get(name, {}))
+
+
+_DESCRIPTIONS = (
+    _vgg("vgg-a", "a"),
+    _vgg("vgg-a-lrn", "a", lrn=True),
+    _vgg("vgg-b", "b"),
+    _vgg("vgg-b-5x5", "b-5x5", "section 4.1"),
+    _vgg("vgg-c", "c"),
+    _vgg("vgg-d", "d"),
+    _vgg("vgg-e", "e"),
+    _vgg("vgg-a-bn", "a", BATCH_NORM, batch_norm=True),
+    _vgg("vgg-b-bn", "b", BATCH_NORM, batch_norm=True),
+    _vgg("vgg-d-bn", "d", BATCH_NORM, batch_norm=True),
+    _vgg("vgg-e-bn", "e", BATCH_NORM, batch_norm=True),
+)
+NETS: Mapping[str, NetDescription] = {description.name: description for description in _DESCRIPTIONS}
 ALIASES = {
     f"vgg{depth}{suffix}": f"vgg-{letter}{suffix.replace('_', '-')}"
     for depth, letter in ((11, "a"), (13, "b"), (16, "d"), (19, "e"))
@@ -114,84 +123,81 @@ def create_net(
 
     Args:
         name: such as `vgg-d`; `vgg16` is the same.
-        num_classes: outputs; 1000 by default, or as many as `classes`.
+        num_classes: outputs; by default as many as `classes`, or 1000.
         width: factor on all channels.
         crop: side of its window in pixels, at least 32; 224 by default.
         hidden: units of fc6 and of fc7 instead of 4096 × width.
         dropout: fraction that is dropped after fc6 and fc7 in training. Source: section 3.1.
-        classes: names of the outputs; their numbers by default.
-        weights: a file of weights of the same net.
+        classes: names of the outputs; by default those of `weights`, or their numbers.
+        weights: a file of weights of the same net, of the same sizes.
         start: how random weights are drawn: `paper`, `glorot` or `he`. Source: section 3.1.
         seed: of the random weights.
 
     Raises:
         NetError: the name is unknown, or a size is impossible.
         WeightsError: the file does not fit.
+        DeviceError: there is no room for the weights.
     """
     name = ALIASES.get(name, name)
     if name not in NETS:
-        near = difflib.get_close_matches(name, [*NETS, *ALIASES], n=1, cutoff=0)
-        raise NetError(f"{name} is not a net; did you mean {near[0]}? `verydeep nets` lists them")
-    description = NETS[name]
-    crop = crop or description.crop
-    num_classes = num_classes if num_classes is not None else len(classes) if classes is not None else 1000
-    classes = classes if classes is not None else [str(i) for i in range(num_classes)]
-    if crop < STRIDE:
-        raise NetError(f"{name}: a crop of {crop} px leaves nothing after five pools; use {STRIDE} or more")
-    for what, value, least, most in (("num_classes", num_classes, 1, MAX_CLASSES), ("width", width, 1e-3, 64),
-                                     ("crop", crop, STRIDE, 65536), ("hidden", hidden or 1, 1, 10**6)):  # fmt: skip
-        if not least <= value <= most:
-            raise NetError(f"{name}: {what} is {value}; use {least} to {most}")
+        near = difflib.get_close_matches(name, [*NETS, *ALIASES, *bundled()], n=1, cutoff=0)[0]
+        raise NetError(f"{name} is not a net; did you mean {near}? `verydeep nets` lists them")
+    crop = NETS[name].crop if crop is None else crop
+    saved, card = load(Path(weights)) if weights is not None else ({}, {})
+    if classes is None and num_classes in (None, len(card.get("classes", ()))):
+        classes = card.get("classes")
+    if num_classes is None:
+        num_classes = 1000 if classes is None else len(classes)
+    _check_sizes(name, num_classes=num_classes, width=width, crop=crop, hidden=hidden, dropout=dropout)
+    classes = [str(i) for i in range(num_classes)] if classes is None else classes
     if len(classes) != num_classes or len(set(classes)) != num_classes:
-        raise NetError(f"{name}: {len(set(classes))} different class names for {num_classes} outputs; give one for each")
-    layers = description.build(num_classes=num_classes, width=width, crop=crop, hidden=hidden)
-    net = VGG(name, layers, classes, crop, width, dropout).eval()
+        raise NetError(f"{name}: {len(set(classes))} different names for {num_classes} classes; give one for each")
+    layers = tuple(NETS[name].build(num_classes=num_classes, width=width, crop=crop, hidden=hidden))
+    _check_memory(name, 4 * count_parameters(layers))
+    with torch.random.fork_rng(devices=()):  # torch draws weights too, from the one generator that is everybody's
+        net = VGG(name, layers, classes, crop, width, dropout).eval()
     initialise(net, start, torch.Generator().manual_seed(seed))
     if weights is not None:
-        tensors, _ = load(Path(weights))
-        put(net, tensors, str(weights))
+        put(net, saved, str(weights), saved_as=card.get("net"))
     return net
 
 
-def save_net(path: Path, net: VGG, card: Mapping[str, Any] | None = None, *, half: bool = False) -> None:
+def _check_sizes(name: str, **sizes: float | None) -> None:
+    """Refuse what no net can have, before any memory is taken."""
+    for size, value in sizes.items():
+        least, most = LIMITS[size]
+        if value is not None and not least <= value <= most:
+            raise NetError(f"{name}: {size} is {value}; use {least} to {most}")
+
+
+def _check_memory(name: str, needed: int) -> None:
+    """Refuse a net whose weights (bytes) the device of new tensors has no room for."""
+    device = torch.get_default_device()
+    if device.type != "meta" and needed > available_memory(device):
+        raise DeviceError(
+            f"{name}: its weights need {needed / 1e9:.1f} GB, {available_memory(device) / 1e9:.1f} GB are free on "
+            f"{device}; use a smaller width, crop or hidden"
+        )
+
+
+def save_net(path: str | Path, net: VGG, card: Mapping[str, Any] | None = None, *, half: bool = False) -> None:
     """Write a net to one file, with all that is needed to load it.
 
     Args:
         path: of the safetensors file.
         net: any net of the registry.
         card: what else should be known of it: data, recipe, errors.
-        half: in half precision: half the bytes, about three decimal digits.
+        half: weights in half precision: half the bytes, about three decimal digits. Biases, normalisations and the
+            mean stay as they are, since they are few, and a variance may be too large for it.
+
+    Raises:
+        WeightsError: the file cannot be written.
     """
     sizes = {"net": net.name, **{size: getattr(net, size) for size in SIZES}}
     tensors = net.state_dict()
     if half:
-        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    save(path, tensors, {**(card or {}), **sizes})
-
-
-def bundled() -> Mapping[str, Path]:
-    """The trained nets that the package brings, by name."""
-    folder = Path(str(files("verydeep.weights").joinpath("bundled")))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
-def read_net(path: Path) -> tuple[VGG, dict[str, Any]]:
-    """The net of a file that `save_net` wrote, in eval mode and single precision, and its card.
-
-    Raises:
-        WeightsError: the file is missing, damaged, or not of a net.
-    """
-    tensors, card = load(path)
-    try:
-        sizes = {size: card[size] for size in SIZES}
-        with torch.device("meta"):  # the file's sizes are believed only once its tensors have them
-            net = create_net(card["net"], **sizes)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: its card does not describe a net ({error}); save it with verydeep") from error
-    check_fit(net, tensors, str(path))
-    net = net.to_empty(device="cpu")
-    put(net, tensors, str(path))
-    return net, card
+        tensors |= {name: weight.half() for name, weight in net.named_parameters() if weight.dim() > 1}
+    save(Path(path), tensors, {**(card or {}), **sizes})
 
 
 def load_net(where: str | Path) -> tuple[VGG, dict[str, Any]]:
@@ -211,3 +217,30 @@ def load_net(where: str | Path) -> tuple[VGG, dict[str, Any]]:
     if path.suffix or path.exists():
         return read_net(path)
     return create_net(name), {"weights": "random"}
+
+
+def read_net(path: Path) -> tuple[VGG, dict[str, Any]]:
+    """The net of a file that `save_net` wrote, in eval mode and single precision, and its card.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or not of a net.
+    """
+    tensors, card = load(path)
+    for size in ("net", *SIZES):
+        if size not in card:
+            raise WeightsError(f"{path}: its card does not say {size}; give the net.safetensors of a run")
+    try:
+        with torch.device("meta"):  # the file's sizes are believed only once its tensors have them
+            net = create_net(card["net"], **{size: card[size] for size in SIZES})
+    except (NetError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its card is of no net ({error}); save it again with verydeep") from error
+    check_fit(net, tensors, str(path))
+    net = net.to_empty(device="cpu")
+    put(net, tensors, str(path))
+    return net, card
+
+
+def bundled() -> Mapping[str, Path]:
+    """The trained nets that the package brings, by name."""
+    folder = Path(str(files("verydeep.weights").joinpath("bundled")))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}

@@ -89,7 +89,7 @@ def module(layer: Layer, dropout: float) -> nn.Module:
             return nn.Dropout(dropout)
 
 
-class VGG(nn.Sequential):
+class VGG(nn.Module):
     """A net of table 1, from pixels (RGB, 0 to 255) to class scores.
 
     It subtracts its own mean and divides by its own deviation (1 in the paper), which are kept with the weights.
@@ -129,15 +129,21 @@ class VGG(nn.Sequential):
     def score_map(self, pixels: Real[Tensor, "n 3 h w"]) -> Float[Tensor, "n k u v"]:
         """Class scores at every position of pictures of any size of at least the crop.
 
-        Cell (i, j) is the window of the crop's side whose top left pixel is (32 i, 32 j), with its real surroundings.
+        Cell (i, j) is the window of the crop's side whose first row is 32 i and whose first column is 32 j, in pixels,
+        with its real surroundings. Rows and columns at the end that fill no window have no cell.
 
         Raises:
             NetError: the pictures are smaller than the crop.
         """
         if min(pixels.shape[-2:]) < self.crop:
             height, width = pixels.shape[-2:]
-            raise NetError(f"{self.name}: pictures of {width} × {height} px are smaller than its crop, {self.crop} px")
-        return super().forward((pixels - self.mean) / self.std)
+            raise NetError(
+                f"{self.name}: {width} × {height} px is less than its crop, {self.crop} px; rescale the picture"
+            )
+        maps = ((pixels - self.mean) / self.std).to(self.mean.dtype)
+        for layer in self.children():
+            maps = layer(maps)
+        return maps
 
     def forward(self, pixels: Real[Tensor, "n 3 crop crop"]) -> Float[Tensor, "n k"]:
         """Class scores of pictures of the crop's size: the one cell of their score map.
@@ -147,5 +153,7 @@ class VGG(nn.Sequential):
         """
         if pixels.shape[-2:] != (self.crop, self.crop):
             height, width = pixels.shape[-2:]
-            raise NetError(f"{self.name}: a crop is {self.crop} × {self.crop} px, not {width} × {height}; see score_map")
+            raise NetError(
+                f"{self.name}: {width} × {height} px is not its crop, {self.crop} × {self.crop} px; see score_map"
+            )
         return self.score_map(pixels).flatten(1)

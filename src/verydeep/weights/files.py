@@ -1,14 +1,15 @@
-"""One file of tensors with its card: safetensors, written whole or not at all, read without running anything."""
+"""One file of named tensors with a card: safetensors, written so that a crash leaves the old file or the new one."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
+from safetensors.torch import save_file
 from torch import Tensor
 
 from verydeep.errors import WeightsError
@@ -16,28 +17,15 @@ from verydeep.errors import WeightsError
 FORMAT = "verydeep"  # the card's key in the file's metadata
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, sync it and rename it: a reader finds the old one or the new one.
+def save(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write tensors and a card (anything that JSON takes) to a safetensors file, atomically.
 
     Raises:
-        WeightsError: the file cannot be written (no space, no permission, no folder).
+        WeightsError: the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WeightsError(f"{path}: cannot be written ({error.strerror}); nothing was changed") from error
-
-
-def save(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write tensors and a card (anything that JSON takes) to a safetensors file, atomically."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, serialise(contiguous, metadata={FORMAT: json.dumps(card)}))
+    with replacing(path) as partial:
+        save_file(contiguous, partial, metadata={FORMAT: json.dumps(card)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -48,36 +36,80 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            card = json.loads(metadata[FORMAT])
-            return {name: file.get_tensor(name) for name in file.keys()}, card  # noqa: SIM118 - not a dict
+            text = (file.metadata() or {}).get(FORMAT, "null")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        card = json.loads(text)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file of weights") from error
-    except KeyError as error:
-        raise WeightsError(f"{path}: has no card of verydeep in its metadata; import it first") from error
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise WeightsError(f"{path}: is not a whole safetensors file ({error}); copy it again") from error
+    if not isinstance(card, dict):
+        raise WeightsError(f"{path}: has no card of verydeep in its metadata; give a file that verydeep wrote")
+    return tensors, card
 
 
-def check_fit(target: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+def put(target: torch.nn.Module, tensors: Mapping[str, Tensor], where: str, saved_as: str | None = None) -> None:
+    """Copy tensors of any float type into the parameters and buffers of the same names; see `check_fit`."""
+    check_fit(target, tensors, where, saved_as)
+    with torch.no_grad():
+        for name, value in target.state_dict().items():
+            value.copy_(tensors[name])
+
+
+def check_fit(target: torch.nn.Module, tensors: Mapping[str, Tensor], where: str, saved_as: str | None = None) -> None:
     """Check that tensors have the names and shapes of a module's parameters and buffers.
+
+    Args:
+        target: the module.
+        tensors: by name.
+        where: the file that they come from.
+        saved_as: the net that the file says it was saved from, which the error advises.
 
     Raises:
         WeightsError: a name is missing or unknown, or a shape differs; the first is named.
     """
     state = target.state_dict()
-    for name in sorted(state.keys() ^ tensors.keys()):
-        missing = "is missing; load it as the net that it was saved from" if name in state else "is not in this net"
-        raise WeightsError(f"{where}: {name} {missing}")
-    for name, value in state.items():
-        if value.shape != tensors[name].shape:
-            ours, theirs = ("×".join(map(str, shape)) for shape in (value.shape, tensors[name].shape))
-            raise WeightsError(f"{where}: {name} is {theirs}, this net has {ours}; load it as the net it was saved from")
+    remedy = f"load it as {saved_as or 'the net that it was saved from'}, with its width, crop and classes"
+    for name in (*state, *tensors):
+        if name not in tensors:
+            raise WeightsError(f"{where}: {name} is missing; {remedy}")
+        if name not in state:
+            raise WeightsError(f"{where}: {name} is not in this net; {remedy}")
+        theirs, ours = tensors[name], state[name]
+        if theirs.shape != ours.shape:
+            shapes = ["×".join(map(str, shape)) or "one number" for shape in (theirs.shape, ours.shape)]
+            raise WeightsError(f"{where}: {name} is {shapes[0]}, this net has {shapes[1]}; {remedy}")
+        if theirs.is_floating_point() != ours.is_floating_point():
+            types = [str(tensor.dtype).removeprefix("torch.") for tensor in (theirs, ours)]
+            raise WeightsError(f"{where}: {name} is {types[0]}, this net has {types[1]}; save it again")
 
 
-def put(target: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copy tensors of any float type into the parameters and buffers of the same names; see `check_fit`."""
-    check_fit(target, tensors, where)
-    with torch.no_grad():
-        for name, value in target.state_dict().items():
-            value.copy_(tensors[name])
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file such that a reader, or a crash, finds the old one or the new one, never a part.
+
+    Raises:
+        WeightsError: the file cannot be written (no space, no permission, no folder).
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to; at the end what stands there is synced and takes the file's place in one move.
+
+    Raises:
+        WeightsError: the file cannot be written (no space, no permission, no folder).
+    """
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise WeightsError(f"{path}: cannot be written ({reason}); nothing was changed") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
