@@ -1,3 +1,63 @@
-"""Very deep ConvNets: the nets, the training and every test protocol of the VGG paper (arXiv 1409.1556)."""
+"""Very deep ConvNets: the nets, the training and every test protocol of the VGG paper (arXiv 1409.1556).
+
+The names below are loaded when they are first used, so that `import verydeep` does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from verydeep.errors import VerydeepError
+
+if TYPE_CHECKING:
+    from verydeep.data.dataset import Dataset
+    from verydeep.data.open import open_dataset
+    from verydeep.evaluation.error_table import ErrorTable
+    from verydeep.evaluation.evaluate import evaluate
+    from verydeep.evaluation.posteriors import Posteriors, posteriors
+    from verydeep.nets.registry import NETS, create_net, load_net, save_net
+    from verydeep.training.recipe import Recipe
+    from verydeep.training.run import train
 
 __version__ = "0.1.0"
+__all__ = [
+    "NETS",
+    "Dataset",
+    "ErrorTable",
+    "Posteriors",
+    "Recipe",
+    "VerydeepError",
+    "create_net",
+    "evaluate",
+    "load_net",
+    "open_dataset",
+    "posteriors",
+    "save_net",
+    "train",
+]
+
+HOMES = {  # where each name lives; the same as for the type checker above
+    "NETS": "verydeep.nets.registry",
+    "Dataset": "verydeep.data.dataset",
+    "ErrorTable": "verydeep.evaluation.error_table",
+    "Posteriors": "verydeep.evaluation.posteriors",
+    "Recipe": "verydeep.training.recipe",
+    "create_net": "verydeep.nets.registry",
+    "evaluate": "verydeep.evaluation.evaluate",
+    "load_net": "verydeep.nets.registry",
+    "open_dataset": "verydeep.data.open",
+    "posteriors": "verydeep.evaluation.posteriors",
+    "save_net": "verydeep.nets.registry",
+    "train": "verydeep.training.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'verydeep' has no attribute {name!r}")
+    value = getattr(import_module(HOMES[name]), name)
+    globals()[name] = value  # so that the next use comes here no more
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 import verydeep
-from verydeep.studies.curves import curves
+from verydeep.studies.curves import curves, read_metrics
 
 THUMBNAIL = 320  # px, the longer side: sharp at twice the density of the page's 11 rem
 
@@ -83,11 +83,12 @@ def sentence(row: Mapping[str, Any]) -> str:
 
 
 def describe_run(run: Path) -> dict[str, Any]:
-    """What the template shows of a run: its name, curves, recipe and environment."""
+    """What the template shows of a run: its name, curves, skipped pictures, recipe and environment."""
     recipe, environment = run / "recipe.toml", run / "environment.json"
     return {
         "name": run.name,
         "curves": curves(run),
+        "skipped": max((record.get("skipped", 0) for record in read_metrics(run)), default=0),
         "recipe": recipe.read_text(encoding="utf-8") if recipe.exists() else None,
         "environment": json.loads(environment.read_text(encoding="utf-8")) if environment.exists() else None,
     }

@@ -1,0 +1,69 @@
+"""`verydeep data`: what is in a data set."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from verydeep.cli.options import Data, Json, Kind, Split, Threads
+from verydeep.cli.terminal import show
+
+data = typer.Typer(help="Make, check and measure data sets.")
+
+
+@data.command()
+def digits(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Where to put them; to be made.")] = Path("digits"),
+    seed: Annotated[int, Option(min=0, help="Others give other pictures.")] = 0,
+) -> None:
+    """Make the built-in pictures.
+
+    They are handwritten digits on photographs, with labels and boxes.
+    """
+    from verydeep.data.digits import make_digits
+
+    show(str(make_digits(folder, seed=seed)))
+
+
+@data.command()
+def check(data: Data, split: Split = "val", kind: Kind = None, threads: Threads = None, json: Json = None) -> None:
+    """Name the bad pictures of a data set.
+
+    Decodes every picture of one split of DATA, and says what kinds and sizes there are.
+    """
+    import verydeep
+    from verydeep.cli.bars import progress
+    from verydeep.data.check import check
+    from verydeep.evaluation.error_table import write_rows
+    from verydeep.evaluation.posteriors import default_threads
+
+    pictures = verydeep.open_dataset(data, split, kind)
+    with progress() as show_progress:
+        result = check(pictures, threads or default_threads(), partial(show_progress, "decoding"))
+    if json:
+        write_rows(json, [result.to_dict()])
+    show(str(result))
+    if result.bad:
+        raise typer.Exit(2)
+
+
+@data.command()
+def stats(data: Data, split: Split = "train", kind: Kind = None, threads: Threads = None, json: Json = None) -> None:
+    """Measure the colours of a data set.
+
+    Prints the mean and the covariance of the pixels of one split of DATA.
+    """
+    import verydeep
+    from verydeep.cli.bars import progress
+    from verydeep.data.statistics import measure
+    from verydeep.evaluation.error_table import write_rows
+    from verydeep.evaluation.posteriors import default_threads
+
+    pictures = verydeep.open_dataset(data, split, kind)
+    with progress() as show_progress:
+        result = measure(pictures, threads=threads or default_threads(), progress=partial(show_progress, "measuring"))
+    if json:
+        write_rows(json, [result.to_dict()])
+    show(str(result))

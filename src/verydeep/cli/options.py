@@ -1,0 +1,25 @@
+"""Options that several commands share, so that they read the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, BadParameter, Option
+
+
+def in_a_folder(path: Path | None) -> Path | None:
+    """The path, once it is known that a file can be put there: better said now than after an hour's work."""
+    if path is not None and not path.parent.is_dir():
+        raise BadParameter(f"{path.parent} is not a folder; make it first")
+    if path is not None and path.is_dir():
+        raise BadParameter(f"{path} is a folder; name a file")
+    return path
+
+
+Json = Annotated[
+    Path | None, Option("--json", metavar="FILE", help="Write the result here as JSON, too.", callback=in_a_folder)
+]
+Device = Annotated[str, Option(metavar="NAME", help="Such as cpu, cuda:1 or mps; auto takes the first that is here.")]
+Threads = Annotated[int | None, Option(min=1, help="That decode pictures; by default one a processor, at most eight.")]
+Split = Annotated[str, Option(metavar="NAME", help="train, val or test.")]
+Kind = Annotated[str | None, Option(metavar="FORMAT", help="The format of DATA, where it is not to be recognised.")]
+Data = Annotated[str, Argument(metavar="DATA", help="A data set: a folder, a CSV file, or digits.", show_default=False)]

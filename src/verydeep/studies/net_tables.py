@@ -1,0 +1,123 @@
+"""What the nets are, as rows and as tables to read. Source: tables 1 and 2."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.table import Table
+
+from verydeep.nets.layers import place
+from verydeep.nets.registry import ALIASES, NETS, load_net
+
+Row = Mapping[str, Any]
+
+
+def net_rows() -> list[Row]:
+    """Each net of the registry at full width for 1000 classes: its depth, its size, its cost, its published errors."""
+    return [
+        {
+            "net": net.name,
+            "crop": net.crop,
+            "layers": net.layers,
+            "parameters": net.parameters,
+            "macs": net.macs,
+            "published_errors": {protocol: list(errors) for protocol, errors in net.errors.items()},
+            "source": net.source,
+        }
+        for net in NETS.values()
+    ]
+
+
+def net_table(rows: Sequence[Row]) -> Table:
+    """The rows of `net_rows` as a table."""
+    table = Table(
+        caption="For 1000 classes. Multiply-adds: of one crop, biases left out. Published: top-1 / top-5 error on "
+        "ILSVRC-2012's validation images, per cent.",
+        caption_justify="left",
+    )
+    table.add_column("net")
+    for heading in ("crop, px", "layers", "parameters", "multiply-adds"):
+        table.add_column(heading, justify="right")
+    table.add_column("published")
+    for row in rows:
+        published = "\n".join(
+            f"{protocol}: {100 * top1:.1f} / {100 * top5:.1f}"
+            for protocol, (top1, top5) in row["published_errors"].items()
+        )
+        sizes = (f"{row[key]:,}" for key in ("crop", "layers", "parameters", "macs"))
+        table.add_row(row["net"], *sizes, published)
+    return table
+
+
+def layer_rows(name: str) -> list[Row]:
+    """Each layer of a net in the order of the data, without ReLU and dropout, which change neither size nor cost.
+
+    Args:
+        name: in the registry, or of any net that `load_net` finds.
+    """
+    if ALIASES.get(name, name) in NETS:
+        net = NETS[ALIASES.get(name, name)]
+        plan, crop = net.plan, net.crop
+    else:
+        loaded, _ = load_net(name)
+        plan, crop = loaded.plan, loaded.crop
+    return [
+        {
+            "layer": placed.layer.name,
+            "stage": stage(placed.layer.name),
+            "kernel": placed.layer.kernel,
+            "channels": placed.layer.outputs,
+            "side": placed.side,
+            "parameters": placed.layer.parameters,
+            "macs": placed.macs,
+            "receptive_field": placed.receptive_field,
+            "stride": placed.stride,
+        }
+        for placed in place(plan, crop)
+        if placed.layer.kind not in ("relu", "dropout")
+    ]
+
+
+def stage(layer: str) -> str:
+    """The stage that a layer belongs to: conv4_3, norm4_3 and pool4 → conv4, fc7 → fc7."""
+    return re.sub(r"^(norm|pool|lrn)", "conv", layer).partition("_")[0]
+
+
+def layer_table(rows: Sequence[Row]) -> Table:
+    """The rows of `layer_rows` as a table."""
+    table = Table(
+        caption="Side: of the square map for one crop, in cells. Receptive field and stride: in pixels of the picture.",
+        caption_justify="left",
+    )
+    table.add_column("layer")
+    keys = ("kernel", "channels", "side", "parameters", "macs", "receptive_field", "stride")
+    for key in keys:
+        table.add_column({"macs": "multiply-adds"}.get(key, key.replace("_", " ")), justify="right")
+    for row in rows:
+        table.add_row(row["layer"], *(f"{row[key]:,}" if row[key] else "" for key in keys))
+    return table
+
+
+def stage_table(rows: Sequence[Row]) -> Table:
+    """Parameters and multiply-adds of each stage."""
+    table = Table()
+    table.add_column("stage")
+    for heading in ("parameters", "multiply-adds"):
+        table.add_column(heading, justify="right")
+    for name, parameters, macs in (*stages(rows), ("all", *totals(rows))):
+        if name == "all":
+            table.add_section()
+        table.add_row(name, f"{parameters:,}", f"{macs:,}")
+    return table
+
+
+def stages(rows: Sequence[Row]) -> Iterator[tuple[str, int, int]]:
+    """Name, parameters and multiply-adds of each stage."""
+    for name, members in groupby(rows, key=lambda row: row["stage"]):
+        yield name, *totals(list(members))
+
+
+def totals(rows: Sequence[Row]) -> tuple[int, int]:
+    """Parameters and multiply-adds of some layers."""
+    return sum(row["parameters"] for row in rows), sum(row["macs"] for row in rows)

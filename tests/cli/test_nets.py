@@ -1,0 +1,60 @@
+import json
+import re
+
+import pytest
+
+from verydeep.cli.app import run
+
+
+def numbers(text):
+    return {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", text)}
+
+
+def test_nets_prints_the_published_numbers_of_parameters(capsys):
+    assert run(["nets"]) == 0
+    published = {132863336, 133047848, 134503528, 133638952, 138357544, 143667240}
+    assert published <= numbers(capsys.readouterr().out)
+
+
+def test_the_stages_of_d_have_the_parameters_of_the_slides(capsys):
+    assert run(["nets", "vgg-d"]) == 0
+    stages = capsys.readouterr().out.partition("stage")[2]
+    found = re.findall(r"(conv\d|fc\d)\D+([\d,]+)", stages)
+    assert [(name, int(count.replace(",", ""))) for name, count in found] == [
+        ("conv1", 38720),
+        ("conv2", 221440),
+        ("conv3", 1475328),
+        ("conv4", 5899776),
+        ("conv5", 7079424),
+        ("fc6", 102764544),
+        ("fc7", 16781312),
+        ("fc8", 4097000),
+    ]
+
+
+def test_an_alias_is_the_net(capsys):
+    run(["nets", "vgg16"])
+    alias = capsys.readouterr().out
+    run(["nets", "vgg-d"])
+    assert capsys.readouterr().out == alias
+
+
+@pytest.mark.parametrize("name", ["vgg-a-lrn", "vgg-a-bn", "vgg-b-5x5"])
+def test_the_stages_of_every_kind_of_net_sum_to_its_parameters(name, tmp_path):
+    run(["nets", "--json", str(tmp_path / "nets.json")])
+    run(["nets", name, "--json", str(tmp_path / "layers.json")])
+    nets = {row["net"]: row["parameters"] for row in json.loads((tmp_path / "nets.json").read_text())}
+    layers = json.loads((tmp_path / "layers.json").read_text())
+    assert sum(row["parameters"] for row in layers) == nets[name]
+    assert {row["stage"] for row in layers} == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"}
+
+
+def test_the_layers_of_a_file_of_weights_are_those_of_its_net(tmp_path, capsys):
+    import verydeep
+
+    net = verydeep.create_net("vgg-a", num_classes=3, width=1 / 16, crop=64)
+    verydeep.save_net(tmp_path / "net.safetensors", net)
+    assert run(["nets", str(tmp_path / "net.safetensors"), "--json", str(tmp_path / "layers.json")]) == 0
+    layers = json.loads((tmp_path / "layers.json").read_text())
+    assert sum(row["parameters"] for row in layers) == sum(parameter.numel() for parameter in net.parameters())
+    assert layers[-1]["channels"] == 3
