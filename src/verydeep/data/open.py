@@ -6,6 +6,7 @@ from pathlib import Path
 
 from verydeep.data.cifar import cifar_version, open_cifar
 from verydeep.data.dataset import Dataset
+from verydeep.data.digits import is_digits, open_digits
 from verydeep.data.folders import open_folders
 from verydeep.data.ilsvrc import is_ilsvrc, open_ilsvrc
 from verydeep.data.table import open_table
@@ -18,6 +19,7 @@ OPEN: dict[str, Callable[[Path, str, float], Dataset]] = {
     "tiny-imagenet": open_tiny_imagenet,
     "cifar-10": open_cifar,
     "cifar-100": open_cifar,
+    "digits": open_digits,
     "folders": open_folders,
     "table": open_table,
 }
@@ -38,6 +40,8 @@ def open_dataset(
     Raises:
         DatasetError: there is nothing, or nothing of a known format, or it is damaged; or it lacks the split.
     """
+    if path == "digits" and kind in (None, "digits"):  # a folder of that name is ./digits
+        return open_digits(None, split, max_megapixels)
     root = Path(path)
     if kind is not None and kind not in OPEN:
         near = get_close_matches(kind, OPEN, 1, 0)
@@ -55,6 +59,8 @@ def recognise(root: Path) -> str:
         if root.suffix.lower() == ".csv":
             return "table"
         raise DatasetError(f"{root}: is a file; a data set is a folder, or a .csv of file,label[,split]")
+    if is_digits(root):
+        return "digits"
     if is_tiny_imagenet(root):
         return "tiny-imagenet"
     version = cifar_version(root)

@@ -35,6 +35,17 @@ class Statistics:
     images: int
     pixels: int
 
+    def __str__(self) -> str:
+        colours = "  ".join(f"{name} {mean:.3f}" for name, mean in zip("RGB", self.mean, strict=True))
+        deviations = "  ".join(
+            f"{name} {variance**0.5:.3f}" for name, variance in zip("RGB", self.covariance.diagonal(), strict=True)
+        )
+        rows = "\n".join("  ".join(f"{value:9.3f}" for value in row) for row in self.covariance)
+        return (
+            f"{self.images} pictures, {self.pixels} pixels, from 0 to 255\n"
+            f"mean: {colours}\ndeviation: {deviations}\ncovariance of R, G, B:\n{rows}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The same as plain numbers, for JSON."""
         return {
