@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from verydeep.data.dataset import Dataset
+from verydeep.data.paths import printable
 from verydeep.errors import PictureError
 from verydeep.evaluation.protocol import Protocol
 from verydeep.pictures.crop import take
@@ -51,7 +52,7 @@ def looks(data: Dataset, protocol: Protocol, crop: int, threads: int) -> Iterato
         try:
             rescaled = [rescale(picture, smallest_side) for smallest_side in protocol.scales]
         except PictureError as error:  # which knows no names
-            raise PictureError(f"{data.images[image]}: {error}") from None
+            raise PictureError(f"{printable(data.images[image])}: {error}") from None
         views = [
             take(whole, view).copy()  # so that a window does not keep the whole in memory
             for whole in rescaled

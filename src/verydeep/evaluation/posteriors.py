@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float32, Int64
 from safetensors import SafetensorError, safe_open
 
 from verydeep.data.dataset import UNLABELLED, Dataset
+from verydeep.data.paths import printable
 from verydeep.device import choose_device, keep_pages
 from verydeep.errors import DatasetError, NetError, PosteriorsError
 from verydeep.evaluation.average import Net, Room, testing, view_posteriors
@@ -80,7 +81,8 @@ def posteriors(
             found = view_posteriors(net, pixels, mirror=protocol.mirror, room=room).float().cpu().numpy()
             for look, posterior in zip(group, found, strict=True):
                 if np.isnan(posterior).any():
-                    raise NetError(f"{net.name}: its scores of {data.images[look.image]} are no numbers; train it anew")
+                    image = printable(data.images[look.image])
+                    raise NetError(f"{net.name}: its scores of {image} are no numbers; train it anew")
                 values[look.image] += look.weight * posterior
                 done += look.weight
             if progress:
@@ -166,7 +168,7 @@ class Posteriors:
         save(Path(path), {name: torch.from_numpy(array) for name, array in arrays.items()}, card)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> "Posteriors":
         """The posteriors of a file that `save` wrote.
 
         Raises:
@@ -205,7 +207,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             arrays = {name: file.get_tensor(name) for name in held}
     except FileNotFoundError:
         raise PosteriorsError(f"{path}: no such file of posteriors") from None
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:
         raise PosteriorsError(f"{path}: is not a whole file of posteriors ({error}); evaluate again") from None
     if card.get("sha256") != sha256(manifest, arrays):
         raise PosteriorsError(f"{path}: is damaged (its checksum is another); copy it again or evaluate again")
