@@ -180,30 +180,29 @@ def _handwriting(draw: Draw, split: str, height: int) -> tuple[int, Int64[np.nda
     images, digits = _digits()
     index = draw.between(HANDWRITTEN[split].start, HANDWRITTEN[split].stop - 1)
     width = height * draw.between(85, 110) // 100
-    # 8 x 8 values of 0 to 16; the splines' weights sum to ONE along each axis
-    values = _splines(height) @ images[index] @ _splines(width).T  # 0 to 16 * ONE**2
+    values = _weights(height) @ images[index] @ _weights(width).T  # 0 to 16, times ONE for each axis
     slant = draw.between(-height * 3 // 10, height * 3 // 10)  # px that the top lies to the right of the bottom
     shift = (slant * (height - 1 - np.arange(height)) * 256) // height  # in 256ths of a px
     values = _shear(values, shift - min(0, 256 * slant))
-    faint = draw.between(5, 7)  # of 16: where ink begins; it is full 5 above
+    faint = draw.between(4, 6)  # of 16: where ink begins; it is full 5 above
     ink = (255 * (values - faint * ONE**2) // (5 * ONE**2)).clip(0, 255)
     rows, columns = (np.flatnonzero((ink > 127).any(axis=axis)) for axis in (1, 0))
     return int(digits[index]), ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-ONE = 6 * 64**3  # what a cubic spline's weights sum to, in the whole numbers below
+ONE = 2 * 64**3  # what the weights below sum to between the values
 
 
 @cache
-def _splines(length: int) -> Int64[np.ndarray, "length 8"]:
-    """Weights of 8 values for `length` positions between and around them: cubic B-splines, so that nothing is jagged.
+def _weights(length: int) -> Int64[np.ndarray, "length 8"]:
+    """Weights of 8 values for `length` positions between and around them: Keys' cubic, so that nothing is jagged.
 
-    Distances are rounded to 64ths of the step between two values.
+    Distances are rounded to 64ths of the step between two values. Source: Keys 1981, equation 8.
     """
     position = (2 * np.arange(length) + 1) * 8 * 64 // (2 * length) - 32  # of the centres, in 64ths
-    d = np.abs(position[:, None] - 64 * np.arange(8))
-    near = 4 * 64**3 - 6 * 64 * d**2 + 3 * d**3
-    far = (2 * 64 - d).clip(min=0) ** 3
+    d = np.abs(position[:, None] - 64 * np.arange(8)).clip(max=128)
+    near = 3 * d**3 - 5 * 64 * d**2 + ONE
+    far = -(d**3) + 5 * 64 * d**2 - 8 * 64**2 * d + 2 * ONE
     weights: Int64[np.ndarray, "length 8"] = np.where(d < 64, near, far)
     return weights
 
