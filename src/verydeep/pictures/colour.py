@@ -1,7 +1,6 @@
 """The random shift of a picture's colours along the principal axes of the training set's. Source: section 3.1."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -23,7 +22,7 @@ class RGBShift:
     deviations: Float[np.ndarray, " 3"]
 
     @classmethod
-    def from_covariance(cls, covariance: Float[np.ndarray, "3 3"]) -> Self:
+    def from_covariance(cls, covariance: Float[np.ndarray, "3 3"]) -> "RGBShift":
         """The axes of pixels that have this covariance, the longest first."""
         variances, vectors = np.linalg.eigh(covariance)
         # A data set without colour has axes of no length, whose variance rounding may leave below zero.

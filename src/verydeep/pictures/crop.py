@@ -7,7 +7,7 @@ from verydeep.pictures.resize import rescaled_size, resize
 from verydeep.pictures.views import View
 
 
-def take(picture: UInt8[np.ndarray, "h w 3"], view: View) -> UInt8[np.ndarray, "height width 3"]:
+def take(picture: UInt8[np.ndarray, "h w 3"], view: View) -> UInt8[np.ndarray, "{view.height} {view.width} 3"]:
     """The view's window of the picture; not a copy unless mirrored."""
     window = picture[view.top : view.top + view.height, view.left : view.left + view.width]
     return _mirror(window) if view.mirrored else window
@@ -15,7 +15,7 @@ def take(picture: UInt8[np.ndarray, "h w 3"], view: View) -> UInt8[np.ndarray, "
 
 def crop_rescaled(
     picture: UInt8[np.ndarray, "h w 3"], smallest_side: int, view: View
-) -> UInt8[np.ndarray, "height width 3"]:
+) -> UInt8[np.ndarray, "{view.height} {view.width} 3"]:
     """What `take(rescale(picture, smallest_side), view)` gives, nearly, from the window's part of the picture alone.
 
     The part begins and ends at whole pixels, so that it lies up to half a pixel beside the true one: for training only.
@@ -34,7 +34,7 @@ def crop_rescaled(
     return _mirror(cropped) if view.mirrored else cropped
 
 
-def crop_resized(picture: UInt8[np.ndarray, "h w 3"], view: View, side: int) -> UInt8[np.ndarray, "side side 3"]:
+def crop_resized(picture: UInt8[np.ndarray, "h w 3"], view: View, side: int) -> UInt8[np.ndarray, "{side} {side} 3"]:
     """The view's window of the picture as a square of `side` px, its aspect changed if need be; for training only."""
     window = picture[view.top : view.top + view.height, view.left : view.left + view.width]
     cropped = resize(window, side, side)

@@ -1,6 +1,7 @@
 """Encoded bytes → a picture, whatever the format; every failure is one PictureError that names the picture."""
 
 import io
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -33,7 +34,7 @@ def decode(
     at_least: int | None = None,
     fast: bool = False,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture in `encoded`, RGB, whatever its name says it is: the format is found from the content.
+    """The picture in `encoded`, RGB; its format is found from the content, whatever its name says.
 
     Grey becomes three equal channels, 16 bits their upper 8, transparency is laid on white; of several frames comes
     the first; colour profiles are ignored.
@@ -45,29 +46,21 @@ def decode(
         max_megapixels: more are refused from the header alone, before memory is taken for them.
         at_least: allows a JPEG to be decoded at a half, a quarter or an eighth of its size, as long as its smallest
             side stays this long, px. For training only.
-        fast: allows a JPEG coarser arithmetic. For training only: docs/decisions/003-training-may-decode-coarsely.md.
+        fast: leaves the colours of a JPEG at the lower resolution that most are stored at, instead of interpolating
+            them. For training only: docs/decisions/003-training-may-decode-coarsely.md.
 
     Raises:
         PictureError: whatever is wrong with the bytes.
     """
-    if encoded[:2] == JPEG_START:
-        height, width, colours = _jpeg_size(encoded, name)
-        _refuse_bomb(height, width, max_megapixels, name)
-        if colours not in ("CMYK", "YCCK"):
-            divisor = 1 if at_least is None else _divisor(min(height, width), at_least)
-            picture = _decode_jpeg(encoded, name, -(-height // divisor), -(-width // divisor), fast)
-            if picture is not None:
-                turn = _jpeg_orientation(encoded) if orientation == "apply" else 1
-                return np.ascontiguousarray(TURNS[turn](picture))
-    image = _open(encoded, name)
-    _refuse_bomb(image.height, image.width, max_megapixels, name)
+    if encoded.startswith(JPEG_START):
+        picture = _decode_jpeg(encoded, name, max_megapixels, at_least, fast)
+        if picture is not None:
+            return _turned(picture, _jpeg_turn(encoded) if orientation == "apply" else UPRIGHT)
+    image = _open(encoded, name, max_megapixels)
     try:
         image.load()
-        turn = _orientation(image) if orientation == "apply" else 1
-        return np.ascontiguousarray(TURNS[turn](_as_rgb(image)))
-    except PictureError:
-        raise
-    except Exception as error:
+        return _turned(_as_rgb(image), _turn(image) if orientation == "apply" else UPRIGHT)
+    except Exception as error:  # Pillow's readers raise whatever the damage leads them to
         raise _cannot_be_decoded(name, error) from None
 
 
@@ -75,20 +68,15 @@ def read_size(
     encoded: bytes, *, name: str = "picture", orientation: Orientation = "apply", max_megapixels: float = MAX_MEGAPIXELS
 ) -> tuple[int, int]:
     """Height and width that the decoded picture has, from the header only."""
-    if encoded[:2] == JPEG_START:
-        height, width, _ = _jpeg_size(encoded, name)
-        turn = _jpeg_orientation(encoded) if orientation == "apply" else 1
-    else:
-        image = _open(encoded, name)
-        height, width = image.height, image.width
-        turn = _orientation(image) if orientation == "apply" else 1
-    _refuse_bomb(height, width, max_megapixels, name)
-    return (width, height) if turn >= 5 else (height, width)
+    image = _open(encoded, name, max_megapixels)
+    turn = _turn(image) if orientation == "apply" else UPRIGHT
+    return (image.width, image.height) if turn >= 5 else (image.height, image.width)
 
 
 JPEG_START = b"\xff\xd8"
+UPRIGHT = 1
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation → what sets the picture upright
-    1: lambda picture: picture,
+    UPRIGHT: lambda picture: picture,
     2: lambda picture: picture[:, ::-1],
     3: lambda picture: picture[::-1, ::-1],
     4: lambda picture: picture[::-1],
@@ -99,12 +87,37 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation →
 }
 
 
-def _jpeg_size(encoded: bytes, name: str) -> tuple[int, int, str]:
+def _turned(picture: np.ndarray, turn: int) -> np.ndarray:
+    return np.ascontiguousarray(TURNS[turn](picture))
+
+
+def _decode_jpeg(
+    encoded: bytes, name: str, max_megapixels: float, at_least: int | None, fast: bool
+) -> np.ndarray | None:
+    """The pixels as they lie in the file, or None where Pillow is to try: CMYK, rare forms, harmless blemishes."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded, strict=False)
-    except ValueError as error:
-        raise _cannot_be_decoded(name, error) from None
-    return height, width, colours
+        _check_size(height, width, max_megapixels, name)
+        divisor = 1 if at_least is None else _divisor(min(height, width), at_least)
+        picture: np.ndarray = simplejpeg.decode_jpeg(
+            encoded,
+            colorspace="CMYK" if colours in CMYK else "RGB",
+            fastupsample=fast,
+            min_height=-(-height // divisor),
+            min_width=-(-width // divisor),
+        )
+    except PictureError:
+        raise
+    except Exception as error:  # mostly ValueError, but a damaged header was seen to give a KeyError
+        if DAMAGE.search(str(error)) and not _is_padding(encoded, str(error)):
+            raise _cannot_be_decoded(name, error) from None
+        return None
+    return picture if colours not in CMYK else None
+
+
+CMYK = ("CMYK", "YCCK")
+# What libjpeg says and then goes on with grey or shifted pixels; Pillow lets all but the first pass.
+DAMAGE = re.compile("premature end|corrupt|inconsistent progression", re.IGNORECASE)
 
 
 def _divisor(smallest_side: int, at_least: int) -> int:
@@ -112,50 +125,50 @@ def _divisor(smallest_side: int, at_least: int) -> int:
     return next((divisor for divisor in (8, 4, 2) if -(-smallest_side // divisor) >= at_least), 1)
 
 
-def _decode_jpeg(encoded: bytes, name: str, height: int, width: int, fast: bool) -> np.ndarray | None:
-    """Pixels at the scale that gives this size, or None for the few harmless oddities that only Pillow forgives."""
-    try:
-        picture: np.ndarray = simplejpeg.decode_jpeg(
-            encoded, min_height=height, min_width=width, fastdct=fast, fastupsample=fast, strict=True
-        )
-        return picture
-    except ValueError as error:
-        if "extraneous bytes" in str(error):
-            return None
-        raise _cannot_be_decoded(name, error) from None
+def _is_padding(encoded: bytes, warning: str) -> bool:
+    """Whether the bytes that libjpeg skipped are zeros before the end of the picture, as some cameras write them."""
+    skipped = re.search("([0-9]+) extraneous bytes before marker 0xd9", warning)
+    if skipped is None:
+        return "extraneous" in warning  # between segments: no pixels are lost
+    before_end = encoded[: encoded.rfind(b"\xff\xd9")]
+    return before_end.endswith(bytes(int(skipped[1])))
 
 
-def _jpeg_orientation(encoded: bytes) -> int:
-    # Opening takes longer than the search, and pictures of data sets mostly have no EXIF.
-    if b"Exif\0\0" not in encoded and b"tiff:Orientation" not in encoded:
-        return 1
+def _jpeg_turn(encoded: bytes) -> int:
     try:
-        return _orientation(JpegImagePlugin.JpegImageFile(io.BytesIO(encoded)))
+        return _turn(JpegImagePlugin.JpegImageFile(io.BytesIO(encoded)))
+    except Exception:  # what Pillow cannot open it cannot turn
+        return UPRIGHT
+
+
+def _turn(image: Image.Image) -> int:
+    try:
+        turn = image.getexif().get(EXIF_ORIENTATION, UPRIGHT)
     except Exception:  # a damaged EXIF block says nothing
-        return 1
+        return UPRIGHT
+    return turn if turn in TURNS else UPRIGHT
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        turn = image.getexif().get(0x0112, 1)
-    except Exception:  # a damaged EXIF block says nothing
-        return 1
-    return turn if turn in TURNS else 1
+EXIF_ORIENTATION = 0x0112
+WEBP_CANVAS = re.compile(b"RIFF....WEBPVP8X........(...)(...)", re.DOTALL)  # width - 1, height - 1: RFC 9649
 
 
-def _open(encoded: bytes, name: str) -> ImageFile.ImageFile:
+def _open(encoded: bytes, name: str, max_megapixels: float) -> ImageFile.ImageFile:
     """The picture with its header read, but no pixels; not by `Image.open`, whose limit on size is a global."""
     for starts, opener in OPENERS:
         if any(encoded.startswith(start, offset) for offset, start in starts):
+            if webp := WEBP_CANVAS.match(encoded):  # opening a WebP takes memory for its pixels already
+                width, height = (int.from_bytes(side, "little") + 1 for side in webp.groups())
+                _check_size(height, width, max_megapixels, name)
             try:
-                return opener(io.BytesIO(encoded))
-            except PictureError:
-                raise
-            except ImportError:
+                image = opener(io.BytesIO(encoded))
+            except ModuleNotFoundError:
                 raise PictureError(f"{name}: is HEIC; pip install 'verydeep[heic]' to read it") from None
             except Exception as error:  # Pillow's readers raise whatever the damage leads them to
                 raise _cannot_be_decoded(name, error) from None
-    what = "is empty" if not encoded else "is of no known format (JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC)"
+            _check_size(image.height, image.width, max_megapixels, name)
+            return image
+    what = "is of no known format (JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC)" if encoded else "is empty"
     raise PictureError(f"{name}: {what}; remove it or save it as JPEG or PNG")
 
 
@@ -189,9 +202,11 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def _refuse_bomb(height: int, width: int, max_megapixels: float, name: str) -> None:
+def _check_size(height: int, width: int, max_megapixels: float, name: str) -> None:
+    if min(height, width) < 1:
+        raise PictureError(f"{name}: is {width}x{height} px, so has no pixels; remove it")
     if height * width > max_megapixels * 1e6:
-        megapixels = f"{width}x{height} are {height * width / 1e6:.0f} megapixels"
+        megapixels = f"{width}x{height} are {height * width / 1e6:.4g} megapixels"
         raise PictureError(f"{name}: {megapixels}, the limit is {max_megapixels:g}; raise max_megapixels or remove it")
 
 

@@ -24,12 +24,12 @@ def rescaled_size(height: int, width: int, smallest_side: int) -> tuple[int, int
     short, long = sorted((height, width))
     longest_side = (2 * long * smallest_side + short) // (2 * short)  # floor(long * smallest_side / short + 0.5)
     if smallest_side * longest_side > MAX_MEGAPIXELS * 1e6:
-        sizes = f"{width}x{height} would become {smallest_side} px by {longest_side} px"
+        sizes = f"{width}x{height} px would become {smallest_side} px by {longest_side} px"
         raise PictureError(f"a picture of {sizes}; remove it")
     return (smallest_side, longest_side) if height <= width else (longest_side, smallest_side)
 
 
-def resize(picture: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
+def resize(picture: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt8[np.ndarray, "{height} {width} 3"]:
     """The picture at another size, by a triangle filter as wide as what an output pixel covers."""
     if picture.shape[:2] == (height, width):
         return picture

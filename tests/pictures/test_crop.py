@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from verydeep.pictures.crop import crop_rescaled, crop_resized, take
+from verydeep.pictures.resize import rescale, rescaled_size
+from verydeep.pictures.views import View, random_crop, whole
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.data())
+def test_take_is_each_pixel_of_the_window_in_turn(height, width, data):
+    picture = noise(height, width)
+    view = View(
+        top := data.draw(st.integers(0, height - 1)),
+        left := data.draw(st.integers(0, width - 1)),
+        data.draw(st.integers(1, height - top)),
+        data.draw(st.integers(1, width - left)),
+        data.draw(st.booleans()),
+    )
+    taken = take(picture, view)
+    assert taken.shape == (view.height, view.width, 3)
+    for y in range(view.height):
+        for x in range(view.width):
+            from_left = view.width - 1 - x if view.mirrored else x
+            assert np.array_equal(taken[y, x], picture[top + y, left + from_left])
+
+
+def test_fused_crop_of_a_picture_that_needs_no_rescaling_is_the_crop():
+    picture = noise(40, 50)
+    view = View(3, 7, 24, 24, mirrored=True)
+    assert np.array_equal(crop_rescaled(picture, 40, view), take(picture, view))
+
+
+@pytest.mark.parametrize("smallest_side", [25, 40, 64])
+def test_fused_crop_of_the_whole_is_the_rescaled_picture(smallest_side):
+    picture = noise(40, 50)
+    view = whole(*rescaled_size(40, 50, smallest_side))
+    assert np.array_equal(crop_rescaled(picture, smallest_side, view), rescale(picture, smallest_side))
+
+
+@given(st.integers(20, 80), st.integers(20, 80), st.integers(16, 60), st.integers(0, 2**32))
+@settings(deadline=None)
+def test_fused_crop_is_pillows_of_a_box_at_most_half_a_pixel_away(height, width, smallest_side, seed):
+    picture = noise(height, width, seed)
+    rescaled_height, rescaled_width = rescaled_size(height, width, smallest_side)
+    view = random_crop(rescaled_height, rescaled_width, 16, np.random.default_rng(seed))
+    across, down = width / rescaled_width, height / rescaled_height
+    exact = np.array([view.left * across, view.top * down, (view.left + 16) * across, (view.top + 16) * down])
+    box = np.floor(exact + 0.5)
+    assert np.abs(box - exact).max() <= 0.5
+    window = Image.fromarray(picture).crop(tuple(box)).resize((16, 16), Image.Resampling.BILINEAR)
+    expected = np.asarray(window)[:, ::-1] if view.mirrored else np.asarray(window)
+    # Of noise, one pixel in a million is two levels away: torch's weights have 16 bits, Pillow's 22.
+    np.testing.assert_allclose(crop_rescaled(picture, smallest_side, view), expected, rtol=0, atol=2)
+
+
+def test_fused_crop_is_near_the_crop_of_the_rescaled_photograph(photo):
+    generator = np.random.default_rng(0)
+    differences = []
+    for _ in range(20):
+        smallest_side = int(generator.integers(256, 512, endpoint=True))
+        view = random_crop(*rescaled_size(*photo.shape[:2], smallest_side), 224, generator)
+        exact = take(rescale(photo, smallest_side), view).astype(int)
+        differences.append(crop_rescaled(photo, smallest_side, view) - exact)
+    # Up to half a pixel beside: 4.4 grey levels here, none of it a change of brightness.
+    assert np.mean(np.abs(differences)) < 6
+    assert abs(np.mean(differences)) < 0.05
+
+
+def test_fused_crop_of_a_slope_is_half_a_pixels_rise_away_at_most():
+    slope = np.repeat(np.linspace(0, 250, 251).astype(np.uint8)[None, :, None], 200, axis=0).repeat(3, axis=2)
+    generator = np.random.default_rng(0)
+    for smallest_side in range(64, 256, 7):
+        view = random_crop(*rescaled_size(*slope.shape[:2], smallest_side), 64, generator)
+        exact = take(rescale(slope, smallest_side), view).astype(int)
+        inner = np.abs(crop_rescaled(slope, smallest_side, view) - exact)[2:-2, 2:-2]
+        assert inner.max() <= 2  # half a level of shift, half a level of rounding in each of the two
+
+
+def test_mirrored_crops_are_crops_mirrored(photo):
+    plain, mirrored = View(10, 20, 64, 64), View(10, 20, 64, 64, mirrored=True)
+    assert np.array_equal(take(photo, mirrored), take(photo, plain)[:, ::-1])
+    assert np.array_equal(crop_rescaled(photo, 300, mirrored), crop_rescaled(photo, 300, plain)[:, ::-1])
+    assert np.array_equal(crop_resized(photo, mirrored, 32), crop_resized(photo, plain, 32)[:, ::-1])
+
+
+def test_fused_crop_of_a_view_of_a_picture_decoded_a_pixel_smaller_stays_inside():
+    picture = noise(167, 250)  # half of 333 x 500, whose rescaled picture is 577 px wide instead of 575
+    view = View(384 - 224, 577 - 224, 224, 224)
+    assert crop_rescaled(picture, 384, view).shape == (224, 224, 3)
+
+
+def test_resized_crop_is_the_window_resized(photo):
+    view = View(30, 40, 120, 200)
+    expected = Image.fromarray(photo).crop((40, 30, 240, 150)).resize((64, 64), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(crop_resized(photo, view, 64), np.asarray(expected), rtol=0, atol=1)
