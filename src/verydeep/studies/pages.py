@@ -1,0 +1,114 @@
+"""The tables in README.md and docs/, made from the result files: `make pages`.
+
+A page says which, and the table stands between two comments:
+
+    <!-- errors: docs/results/tiny-imagenet.json -->
+    <!-- end -->
+
+Paths are those of the repository. A figure that was typed by hand is a defect, and tests/test_pages.py finds it.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from verydeep.errors import VerydeepError
+from verydeep.nets.registry import NETS
+
+MARKED = re.compile(r"(?P<start><!-- (?P<table>[a-z]+): (?P<files>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+
+Row = Mapping[str, Any]
+
+
+def fill(page: str, root: Path) -> str:
+    """The page with its tables made anew from the files that it names, which lie in `root`.
+
+    Raises:
+        VerydeepError: it names a table that is not known, or a file that is damaged.
+    """
+
+    def table(marked: re.Match[str]) -> str:
+        if marked["table"] not in TABLES:
+            raise VerydeepError(f"a page asks for a table {marked['table']!r}; write one of {', '.join(TABLES)}")
+        files = [root / name for name in marked["files"].split()]
+        missing = [name for name, file in zip(marked["files"].split(), files, strict=True) if not file.exists()]
+        if missing:
+            return f"{marked['start']}*Not measured yet: {', '.join(missing)}.*\n{marked['end']}"
+        lines = TABLES[marked["table"]]([row for file in files for row in read_rows(file)])
+        return marked["start"] + "\n".join(lines) + "\n" + marked["end"]
+
+    return MARKED.sub(table, page)
+
+
+def read_rows(file: Path) -> Sequence[Row]:
+    """The rows of a result file; a file of one result has one."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VerydeepError(f"{file}: cannot be read ({error}); make it again") from error
+    rows = content if isinstance(content, list) else [content]
+    return [{"name": file.stem, **row} for row in rows]
+
+
+def error_lines(rows: Sequence[Row]) -> list[str]:
+    """Errors by net and protocol in per cent, beside what the paper has for such a protocol on its own data."""
+    lines = [
+        "| net | data | protocol | images | top-1 error, % | top-5 error, % | paper's on ILSVRC-2012 |",
+        "| --- | --- | --- | --: | --: | --: | --: |",
+    ]
+    for row in rows:
+        errors = (f"{100 * row[f'top{k}_error']:.1f} ({span(row[f'top{k}_interval'])})" for k in (1, 5))
+        cells = (row["net"], row["data"], row["protocol"], f"{row['images']:,}", *errors, published(row))
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def published(row: Row) -> str:
+    """The paper's top-1 / top-5 error of the same net by a protocol of the same kind, per cent."""
+    for protocol, (top1, top5) in NETS[row["net"]].errors.items() if row["net"] in NETS else ():
+        name, _, scales = protocol.partition("@")
+        if row["protocol"].startswith(name) and (len(row["scales"]) > 1) == ("," in scales):
+            return f"{100 * top1:.1f} / {100 * top5:.1f}"
+    return ""
+
+
+def span(interval: Sequence[float]) -> str:
+    """An interval in per cent."""
+    return "–".join(f"{100 * bound:.1f}" for bound in interval)
+
+
+def speed_lines(rows: Sequence[Row]) -> list[str]:
+    """How much faster ours is than its peers, and how near to what the machine can do."""
+    lines = [
+        "| what | times the peer | times the tuned peer | share of the limit | machine | torch |",
+        "| --- | --: | --: | --: | --- | --- |",
+    ]
+    for row in rows:
+        ratios = (f"{row['ratio']:.2f}", f"{row['tuned_peer_ratio']:.2f}", f"{100 * row['share_of_limit']:.0f} %")
+        lines.append(f"| {' | '.join((row['name'], *ratios, row['machine'], row['torch']))} |")
+    return lines
+
+
+TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {"errors": error_lines, "speed": speed_lines}
+
+
+def pages(paths: Iterable[Path]) -> list[Path]:
+    """The pages among files and in folders."""
+    return [page for path in paths for page in (sorted(path.rglob("*.md")) if path.is_dir() else [path])]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Rewrite the tables of the pages that the arguments name; run in the repository's root."""
+    for page in pages(map(Path, arguments)):
+        text = page.read_text(encoding="utf-8")
+        filled = fill(text, Path())
+        if filled != text:
+            page.write_text(filled, encoding="utf-8")
+            print(f"{page}: written anew")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

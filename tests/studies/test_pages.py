@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from verydeep.errors import VerydeepError
+from verydeep.studies.pages import fill, main
+
+ROW = {
+    "net": "vgg-a",
+    "data": "tiny-imagenet",
+    "protocol": "dense@64",
+    "scales": [64],
+    "images": 10000,
+    "top1_error": 0.4567,
+    "top1_interval": [0.4469, 0.4668],
+    "top5_error": 0.2099,
+    "top5_interval": [0.202, 0.218],
+}
+
+
+def test_the_table_stands_between_its_marks_and_the_rest_is_left_alone(tmp_path):
+    rows = [ROW, {**ROW, "protocol": "centre@64"}, {**ROW, "net": "vgg-d", "scales": [56, 64, 72]}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    filled = fill("before\n<!-- errors: rows.json -->\nold\n<!-- end -->\nafter\n", tmp_path)
+    assert filled.splitlines() == [
+        "before",
+        "<!-- errors: rows.json -->",
+        "| net | data | protocol | images | top-1 error, % | top-5 error, % | paper's on ILSVRC-2012 |",
+        "| --- | --- | --- | --: | --: | --: | --: |",
+        "| vgg-a | tiny-imagenet | dense@64 | 10,000 | 45.7 (44.7–46.7) | 21.0 (20.2–21.8) | 29.6 / 10.4 |",
+        "| vgg-a | tiny-imagenet | centre@64 | 10,000 | 45.7 (44.7–46.7) | 21.0 (20.2–21.8) |  |",
+        "| vgg-d | tiny-imagenet | dense@64 | 10,000 | 45.7 (44.7–46.7) | 21.0 (20.2–21.8) | 24.8 / 7.5 |",
+        "<!-- end -->",
+        "after",
+    ]
+    assert fill(filled, tmp_path) == filled
+
+
+def test_several_files_make_one_table_and_several_tables_a_page(tmp_path):
+    speed = {"ratio": 4.126, "tuned_peer_ratio": 1.5, "share_of_limit": 0.876, "machine": "two cores", "torch": "2.14"}
+    for name in ("feed", "step"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(speed))
+    mark = "<!-- speed: feed.json step.json -->\n<!-- end -->\n"
+    filled = fill(mark + mark, tmp_path)
+    assert filled.count("| feed | 4.13 | 1.50 | 88 % | two cores | 2.14 |") == 2
+    assert filled.count("| step | 4.13") == 2
+
+
+def test_a_result_that_is_not_there_yet_is_said(tmp_path):
+    filled = fill("<!-- errors: rows.json -->\n| a number | of old |\n<!-- end -->", tmp_path)
+    assert filled == "<!-- errors: rows.json -->\n*Not measured yet: rows.json.*\n<!-- end -->"
+
+
+def test_a_damaged_result_and_an_unknown_table_are_named(tmp_path):
+    (tmp_path / "rows.json").write_text("[")
+    with pytest.raises(VerydeepError, match=r"rows\.json: cannot be read"):
+        fill("<!-- errors: rows.json -->\n<!-- end -->", tmp_path)
+    with pytest.raises(VerydeepError, match="'eror'"):
+        fill("<!-- eror: rows.json -->\n<!-- end -->", tmp_path)
+
+
+def test_pages_in_folders_are_written_anew_where_they_differ(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/page.md").write_text("<!-- errors: rows.json -->\n<!-- end -->\n")
+    (tmp_path / "plain.md").write_text("plain\n")
+    main(["plain.md", "docs"])
+    assert capsys.readouterr().out == "docs/page.md: written anew\n"
+    assert "Not measured" in (tmp_path / "docs/page.md").read_text()
