@@ -1,5 +1,6 @@
 """One file of named tensors with a card: safetensors, written so that a crash leaves the old file or the new one."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -24,8 +25,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> 
         WeightsError: the file cannot be written.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(card)
     with replacing(path) as partial:
-        save_file(contiguous, partial, metadata={FORMAT: json.dumps(card)})
+        save_file(contiguous, partial, metadata={FORMAT: text, "sha256": checksum(contiguous, text)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -36,8 +38,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(FORMAT, "null")
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        text = metadata.get(FORMAT, "null")
         card = json.loads(text)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file of weights") from error
@@ -45,7 +48,18 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise WeightsError(f"{path}: is not a whole safetensors file ({error}); copy it again") from error
     if not isinstance(card, dict):
         raise WeightsError(f"{path}: has no card of verydeep in its metadata; give a file that verydeep wrote")
+    if "sha256" in metadata and metadata["sha256"] != checksum(tensors, text):
+        raise WeightsError(f"{path}: is damaged (its checksum is another); copy it again")
     return tensors, card
+
+
+def checksum(tensors: Mapping[str, Tensor], card: str) -> str:
+    """SHA-256 over contiguous tensors and a card, in hexadecimal."""
+    sha = hashlib.sha256(card.encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
 
 
 def put(target: torch.nn.Module, tensors: Mapping[str, Tensor], where: str, saved_as: str | None = None) -> None:
