@@ -17,6 +17,10 @@ TENSORS = {"a": torch.arange(12.0).view(3, 4), "b": torch.tensor(7), "c": torch.
 CARD = {"net": "vgg-a", "classes": ["käse", "n01440764"], "errors": {"centre": [0.25, None]}}
 
 
+def listed(tensors):
+    return {name: tensor.tolist() for name, tensor in tensors.items()}
+
+
 @pytest.fixture
 def written(tmp_path):
     path = tmp_path / "some.safetensors"
@@ -75,14 +79,13 @@ def test_no_file_with_other_bytes_passes_for_another(written, data, other):
     damaged.write_bytes(content[:place] + other + content[place + len(other) :])
     try:
         tensors, card = load(damaged)
-    except WeightsError as error:
-        assert str(error).startswith(f"{damaged}: ")
-        assert "\n" not in str(error)
+    except WeightsError as refusal:
+        line = str(refusal)
     else:  # the bytes were the same, or spaces
-        assert card == CARD
-        assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
-            n: t.tolist() for n, t in TENSORS.items()
-        }
+        assert (listed(tensors), card) == (listed(TENSORS), CARD)
+        return
+    assert line.startswith(f"{damaged}: ")
+    assert "\n" not in line
 
 
 def test_a_flipped_bit_of_a_weight_is_noticed(written):
@@ -145,28 +148,29 @@ def test_a_file_of_others_is_told_from_ours(tmp_path):
 
 
 FILL = """
-import resource, sys
+import resource
+import sys
 from pathlib import Path
 import torch
 from verydeep.errors import WeightsError
 from verydeep.weights.files import save, write_atomically
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 path = Path(sys.argv[1])
-for write in (lambda: save(path, {"t": torch.ones(10**6)}, {}), lambda: write_atomically(path, bytes(10**6))):
-    try:
-        write()
-    except WeightsError as error:
-        print(error)
+for room in (0, 100, 100_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    for write in (lambda: save(path, {"t": torch.ones(10**6)}, {}), lambda: write_atomically(path, bytes(10**6))):
+        try:
+            write()
+        except WeightsError as error:
+            print(error)
 """
 
 
-@pytest.mark.parametrize("room", [0, 100, 100_000])
-def test_a_full_disk_leaves_the_old_file_whole(written, room):
+def test_a_full_disk_leaves_the_old_file_whole(written):
     before = written.read_bytes()
-    command = [sys.executable, "-c", FILL, str(written), str(room)]
+    command = [sys.executable, "-c", FILL, str(written)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3 * 2
     for line in lines:
         assert line.startswith(f"{written}: cannot be written (")
         assert line.endswith("; nothing was changed")
@@ -179,7 +183,7 @@ def test_what_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "none" / "a", tmp_path / "file" / "a", tmp_path / "folder", tmp_path / ("a" * 300)):
         for write in (lambda path: save(path, TENSORS, CARD), lambda path: write_atomically(path, b"content")):
-            with pytest.raises(WeightsError, match="cannot be written .*; nothing was changed") as error:
+            with pytest.raises(WeightsError, match=r"cannot be written .*; nothing was changed") as error:
                 write(path)
             assert str(path) in str(error.value)
             assert one_line(error)
