@@ -1,9 +1,7 @@
 import io
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import verydeep
 from verydeep.cli.app import run
@@ -17,19 +15,6 @@ def net(tmp_path_factory):
     made = verydeep.create_net("vgg-a", classes=CLASSES, width=1 / 64, crop=32, start="he")
     verydeep.save_net(path, made, {"names": {"cat": "domestic cat"}})
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Class folders, five pictures a class."""
-    root = tmp_path_factory.mktemp("pictures")
-    generator = np.random.default_rng(0)
-    for name in CLASSES:
-        (root / name).mkdir()
-        for number in range(5):
-            picture = generator.integers(0, 256, (40, 48, 3), dtype=np.uint8)
-            Image.fromarray(picture).save(root / name / f"{number}.png")
-    return root
 
 
 def test_evaluate_prints_and_writes_the_table_of_the_library(net, pictures, tmp_path, capsys):
