@@ -1,6 +1,5 @@
 """A net, a data set, a protocol → posteriors: the testing of section 3.2, and the file that keeps its result."""
 
-import hashlib
 import json
 import os
 import time
@@ -21,7 +20,7 @@ from verydeep.errors import DatasetError, NetError, PosteriorsError
 from verydeep.evaluation.average import Net, Room, testing, view_posteriors
 from verydeep.evaluation.looks import group_by_shape, looks
 from verydeep.evaluation.protocol import Protocol, parse
-from verydeep.weights.files import FORMAT, save
+from verydeep.weights.files import FORMAT, checksum, save
 
 PIXELS_AT_ONCE = {"cpu": 2**19, "cuda": 2**23, "mps": 2**21}  # a full-width net takes about 1 kB for each
 Progress = Callable[[int, int], None]  # pictures done, of how many
@@ -164,7 +163,7 @@ class Posteriors:
         """Write one safetensors file with the manifest in its metadata, the whole file or nothing."""
         arrays = {"values": self.values} | ({} if self.labels is None else {"labels": self.labels})
         manifest = {key: getattr(self, key) for key in MANIFEST}
-        card = {"kind": KIND, "torch": str(torch.__version__), "sha256": sha256(manifest, arrays), **manifest}
+        card = {"kind": KIND, "torch": str(torch.__version__), **manifest}
         save(Path(path), {name: torch.from_numpy(array) for name, array in arrays.items()}, card)
 
     @classmethod
@@ -190,8 +189,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         PosteriorsError: the file is missing, damaged, or not one of ours.
     """
     try:
-        with safe_open(path, framework="numpy") as file:  # which checks the file's length against its header
-            card = json.loads((file.metadata() or {}).get(FORMAT, "null"))
+        with safe_open(path, framework="pt") as file:  # which checks the file's length against its header
+            metadata = file.metadata() or {}
+            text = metadata.get(FORMAT, "null")
+            card = json.loads(text)
             if not isinstance(card, dict) or card.get("kind") != KIND:
                 raise PosteriorsError(f"{path}: is not a file of posteriors; give one that `evaluate` has written")
             for key, kind in MANIFEST.items():
@@ -204,19 +205,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             due = {"values": ("F32", n, k), "labels": ("I64", n)}
             if "values" not in held or any(due.get(name) != what for name, what in held.items()):
                 raise PosteriorsError(f"{path}: holds {held} for {n} images and {k} classes; evaluate again")
-            arrays = {name: file.get_tensor(name) for name in held}
+            tensors = {name: file.get_tensor(name) for name in held}
     except FileNotFoundError:
         raise PosteriorsError(f"{path}: no such file of posteriors") from None
     except (SafetensorError, ValueError, RecursionError, OSError) as error:
         raise PosteriorsError(f"{path}: is not a whole file of posteriors ({error}); evaluate again") from None
-    if card.get("sha256") != sha256(manifest, arrays):
+    if metadata.get("sha256") != checksum(tensors, text):
         raise PosteriorsError(f"{path}: is damaged (its checksum is another); copy it again or evaluate again")
-    return manifest, arrays
-
-
-def sha256(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
-    """A checksum of all that a file of posteriors says."""
-    sha = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
-    for name in sorted(arrays):
-        sha.update(np.ascontiguousarray(arrays[name]).data)
-    return sha.hexdigest()
+    return manifest, {name: tensor.numpy() for name, tensor in tensors.items()}
