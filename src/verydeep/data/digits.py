@@ -1,10 +1,9 @@
 """The built-in data: handwritten digits on photographs, made on the spot from what scikit-learn ships.
 
 A picture is a piece of one of scikit-learn's two photographs, 96 x 72 to 160 x 128 px or the same upright, with one
-labelled digit and its box, and up to four smaller digits of no label. The labelled digit is 0.55 to 0.9 of the smallest
-side tall, lies wholly in the picture and no further than a fifth of the smallest side off the middle; the others are
-0.15 to 0.3 tall and keep off its box. Train and val are made of different handwritten digits and different parts of
-the photographs.
+labelled digit and its box, and up to four smaller digits of no label. The labelled digit is 0.5 to 0.75 of the smallest
+side tall and lies no further than an eighth of the smallest side off the middle; the others are 0.15 to 0.25 tall and
+keep off its box. Train and val are made of different handwritten digits and different parts of the photographs.
 
 Whole numbers alone decide the pixels, drawn from the raw output of Philox (Salmon et al. 2011), which no version of
 numpy changes; so the same seed gives the same pictures everywhere, up to the JPEG encoder.
@@ -37,7 +36,8 @@ PHOTOGRAPHS = ("china.jpg", "flower.jpg")  # each 427 x 640
 COLUMNS = {"train": slice(0, 456), "val": slice(464, 640)}  # of the photographs
 HANDWRITTEN = {"train": slice(0, 1400), "val": slice(1400, 1797)}  # in the order in which scikit-learn has them
 LUMA = np.array([77, 150, 29])  # of 256, for R, G, B
-CONTRAST = 90  # least difference of luma between a digit and what is behind it, of 255
+CONTRAST = 90  # that a digit's luma is above the mean of what is behind it, of 255; darkened pieces leave room for it
+BRIGHT = 200  # luma that is always enough: small digits may lie on each other
 
 
 def make_digits(folder: Path | str, *, train: int = TRAIN, val: int = VAL, seed: int = 0, threads: int = 2) -> Path:
@@ -131,15 +131,14 @@ def make_picture(split: str, index: int, seed: int = 0) -> Made:
     picture = _background(draw, split)
     height, width = picture.shape[:2]
     side = min(height, width)
-    digit, ink = _handwriting(draw, split, draw.between(side * 55 // 100, side * 90 // 100))
-    # off the middle by a fifth of the smallest side at most, and inside
+    digit, ink = _handwriting(draw, split, draw.between(side * 50 // 100, side * 75 // 100))
     top, left = (
-        min(max((length - extent) // 2 + draw.between(-side // 5, side // 5), 0), length - extent)
+        min(max((length - extent) // 2 + draw.between(-(side // 8), side // 8), 0), length - extent)
         for length, extent in zip((height, width), ink.shape, strict=True)
     )
     box = Box(left, top, left + ink.shape[1], top + ink.shape[0])
     for _ in range(draw.between(0, 4)):
-        _, small = _handwriting(draw, split, draw.between(side * 15 // 100, side * 30 // 100))
+        _, small = _handwriting(draw, split, draw.between(side * 15 // 100, side * 25 // 100))
         place = draw.between(0, height - small.shape[0]), draw.between(0, width - small.shape[1])
         if not _meet(box, Box(place[1], place[0], place[1] + small.shape[1], place[0] + small.shape[0])):
             _lay(draw, picture, small, *place)
@@ -160,7 +159,7 @@ class Draw:
 
 
 def _background(draw: Draw, split: str) -> UInt8[np.ndarray, "h w 3"]:
-    """A piece of a photograph, perhaps mirrored, its contrast and brightness and the order of its colours changed."""
+    """A piece of a photograph, perhaps mirrored, darkened, the order of its colours perhaps changed."""
     width = draw.between(96, 160)
     height = draw.between(max(72, width * 65 // 100), min(128, width))
     if draw.between(0, 3) == 0:
@@ -171,8 +170,7 @@ def _background(draw: Draw, split: str) -> UInt8[np.ndarray, "h w 3"]:
     )
     piece = photograph[top : top + height, left : left + width, :: (-1, 1)[draw.between(0, 1)]]
     piece = piece[:, :: (-1, 1)[draw.between(0, 1)]].astype(np.int64)
-    piece = 128 + (piece - 128) * draw.between(40, 100) // 100 + draw.between(-40, 40)
-    return piece.clip(0, 255).astype(np.uint8)
+    return (piece * draw.between(30, 60) // 100).astype(np.uint8)
 
 
 def _handwriting(draw: Draw, split: str, height: int) -> tuple[int, Int64[np.ndarray, "rows columns"]]:
@@ -224,12 +222,12 @@ def _shear(
 def _lay(
     draw: Draw, picture: UInt8[np.ndarray, "h w 3"], ink: Int64[np.ndarray, "rows columns"], top: int, left: int
 ) -> None:
-    """Put ink of one colour, unlike what is behind it, onto the picture."""
+    """Put ink of one colour, brighter than what is behind it, onto the picture."""
     behind = picture[top : top + ink.shape[0], left : left + ink.shape[1]].astype(np.int64)
     luma = int((behind @ LUMA * ink).sum() // (256 * ink.sum()))
     while True:
         colour = np.array([draw.between(0, 255) for _ in range(3)])
-        if abs(int(colour @ LUMA) // 256 - luma) >= CONTRAST:
+        if int(colour @ LUMA) // 256 >= min(luma + CONTRAST, BRIGHT):
             break
     cover = (ink * draw.between(220, 255) // 255)[:, :, None]
     behind = (behind * (255 - cover) + colour * cover + 127) // 255
