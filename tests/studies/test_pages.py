@@ -37,12 +37,13 @@ def test_the_table_stands_between_its_marks_and_the_rest_is_left_alone(tmp_path)
 
 
 def test_several_files_make_one_table_and_several_tables_a_page(tmp_path):
-    speed = {"ratio": 4.126, "tuned_peer_ratio": 1.5, "share_of_limit": 0.876, "machine": "two cores", "torch": "2.14"}
+    machine = {"processor": "Abacus (beads)", "cores": 2}
+    speed = {"ratio": 4.126, "tuned_peer_ratio": 1.5, "share_of_limit": 0.876, "machine": machine, "torch": "2.14"}
     for name in ("feed", "step"):
         (tmp_path / f"{name}.json").write_text(json.dumps(speed))
     mark = "<!-- speed: feed.json step.json -->\n<!-- end -->\n"
     filled = fill(mark + mark, tmp_path)
-    assert filled.count("| feed | 4.13 | 1.50 | 88 % | two cores | 2.14 |") == 2
+    assert filled.count("| feed | 4.13 | 1.50 | 88 % | Abacus (beads), 2 cores | 2.14 |") == 2
     assert filled.count("| step | 4.13") == 2
 
 

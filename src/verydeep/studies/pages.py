@@ -88,7 +88,8 @@ def speed_lines(rows: Sequence[Row]) -> list[str]:
     ]
     for row in rows:
         ratios = (f"{row['ratio']:.2f}", f"{row['tuned_peer_ratio']:.2f}", f"{100 * row['share_of_limit']:.0f} %")
-        lines.append(f"| {' | '.join((row['name'], *ratios, row['machine'], row['torch']))} |")
+        machine = f"{row['machine']['processor']}, {row['machine']['cores']} cores"
+        lines.append(f"| {' | '.join((row['name'], *ratios, machine, row['torch']))} |")
     return lines
 
 
