@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int, Int64, UInt8
@@ -68,7 +68,7 @@ class Dataset(ABC):
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of the picture, without decoding it."""
 
-    def subset(self, indices: Sequence[int] | Int[np.ndarray, " k"]) -> Self:
+    def subset(self, indices: Sequence[int] | Int[np.ndarray, " k"]) -> "Dataset":
         """The pictures at these indices, in their order, under the same classes."""
         return replace(self, **self._part(np.asarray(indices, np.int64).reshape(-1)))
 
@@ -85,7 +85,12 @@ class Dataset(ABC):
 
     def _part(self, chosen: Int64[np.ndarray, " k"]) -> dict[str, Any]:
         """The fields that hold something for each picture, at these indices."""
-        images = self.images.take(chosen) if isinstance(self.images, Paths) else tuple(self.images[i] for i in chosen)
+        indices: list[int] = chosen.tolist()
+        images: Sequence[str]
+        if isinstance(self.images, Paths):
+            images = self.images.take(indices)
+        else:
+            images = tuple(self.images[index] for index in indices)
         return {"images": images, "labels": self.labels[chosen]}
 
 

@@ -2,8 +2,9 @@
 
 A picture is a piece of one of scikit-learn's two photographs, 96 x 72 to 160 x 128 px or the same upright, with one
 labelled digit and its box, and up to four smaller digits of no label. The labelled digit is 0.5 to 0.75 of the smallest
-side tall and lies no further than an eighth of the smallest side off the middle; the others are 0.15 to 0.25 tall and
-keep off its box. Train and val are made of different handwritten digits and different parts of the photographs.
+side tall, brighter than what is behind it, and no further than an eighth of the smallest side off the middle; the
+others are 0.15 to 0.25 tall and keep off its box. Train and val are made of different handwritten digits and different
+parts of the photographs.
 
 Whole numbers alone decide the pixels, drawn from the raw output of Philox (Salmon et al. 2011), which no version of
 numpy changes; so the same seed gives the same pictures everywhere, up to the JPEG encoder.

@@ -17,6 +17,7 @@ SUFFIXES = frozenset(
     b".avif .bmp .gif .heic .heif .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}  # and their folders' names
+FORMATS = "no class folders, and none of the files of ILSVRC, Tiny-ImageNet, CIFAR-10, CIFAR-100 or our digits"
 NOT_OURS = (b".", b"__MACOSX")  # how the names of folders and files begin that file managers and archivers leave
 
 
@@ -156,7 +157,7 @@ def _no_classes(folder: Path, listing: Listing) -> str:
         count = len(listing.pictures)
         return f"{folder}: has {count} pictures but no class folders; put each into a folder named for its class"
     if listing.others:
-        return f"{folder}: has no class folders and no pictures; is it the right folder?"
+        return f"{folder}: is no data set of a known format: {FORMATS}"
     return f"{folder}: is empty; is it the right folder?"
 
 

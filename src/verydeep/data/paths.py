@@ -1,7 +1,6 @@
 """Many relative paths in little memory."""
 
 import os
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import overload
@@ -34,13 +33,7 @@ class Paths(Sequence[str]):
 
     def take(self, indices: Iterable[int]) -> "Paths":
         """The paths at these indices, in their order."""
-        return Paths(self._encoded(int(index)) for index in indices)
-
-    def place(self, path: str) -> int | None:
-        """Where `path` is among paths that are sorted in byte order, or None."""
-        encoded = os.fsencode(path)
-        index = bisect_left(range(len(self)), encoded, key=self._encoded)
-        return index if index < len(self) and self._encoded(index) == encoded else None
+        return Paths(self._encoded(index) for index in indices)
 
     def _encoded(self, index: int) -> bytes:
         start = int(self._ends[index - 1]) if index else 0

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from verydeep.errors import DatasetError
 
 RECONSTRUCT = frozenset({"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"})
-NAMES = RECONSTRUCT | {"numpy ndarray", "numpy dtype", "_codecs encode"}
+NAMES = RECONSTRUCT | {"numpy ndarray", "numpy dtype", "_codecs encode", "__builtin__ bytes"}
 VALUES = frozenset(  # opcodes whose argument is the value
     """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8
     SHORT_BINBYTES BINBYTES BINBYTES8""".split()
@@ -56,9 +56,7 @@ def read_pickle(encoded: bytes, *, name: str) -> Any:
         return _read(encoded, name)
     except DatasetError:
         raise
-    except (
-        Exception
-    ) as error:  # whatever a damaged file trips over: this function runs nothing that could go wrong else
+    except Exception as error:  # a damaged file may trip over anything
         reason = " ".join(str(error).split())[:80] or type(error).__name__
         raise DatasetError(f"{name}: is not a whole pickle ({reason}); copy it again") from None
 
@@ -181,9 +179,10 @@ def _name(asked: str, name: str) -> Name:
 def _made(maker: Any, arguments: Any) -> Any:
     if not isinstance(maker, Name):
         raise ValueError(f"it calls a {type(maker).__name__}")
-    if maker.name != "_codecs encode":
-        return Object(maker.name, arguments)
-    text, encoding = arguments  # how Python 3 writes bytes in its older protocols
-    if encoding not in ("latin1", b"latin1"):
-        raise ValueError("its bytes are not latin1")
-    return text.encode("latin-1")
+    match maker.name, arguments:  # the first two: how Python 3 writes bytes in its older protocols
+        case "_codecs encode", (str(text), "latin1" | b"latin1"):
+            return text.encode("latin-1")
+        case "__builtin__ bytes", ():
+            return b""
+        case _:
+            return Object(maker.name, arguments)

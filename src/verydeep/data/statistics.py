@@ -7,7 +7,7 @@ neither on the number of threads nor on the order of the pictures, and equals nu
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
@@ -56,7 +56,7 @@ class Statistics:
         }
 
     @classmethod
-    def from_dict(cls, numbers: Mapping[str, Any]) -> Self:
+    def from_dict(cls, numbers: Mapping[str, Any]) -> "Statistics":
         """What `to_dict` gave."""
         mean, covariance = (np.array(numbers[key], np.float64) for key in ("mean", "covariance"))
         return cls(mean, covariance, int(numbers["images"]), int(numbers["pixels"]))

@@ -1,0 +1,49 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def noise():
+    """A picture of noise, of this height and width."""
+    return lambda height, width, seed=0: np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def encode():
+    """Picture → bytes of a file."""
+
+    def encode(picture, format="JPEG", **options) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, format, **options)
+        return file.getvalue()
+
+    return encode
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes text or bytes into a file under tmp_path."""
+
+    def write(name, content="") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def put(tmp_path, write, encode, noise):
+    """Writes a small JPEG under each name, unlike the others, and returns tmp_path."""
+
+    def put(*names) -> Path:
+        for seed, name in enumerate(names):
+            write(name, encode(noise(24 + seed % 3, 32, seed)))
+        return tmp_path
+
+    return put
