@@ -52,6 +52,7 @@ def test_the_library_does_what_the_readme_shows(block, desk, capsys):
     assert capsys.readouterr().out
 
 
+@pytest.mark.slow  # one of them trains
 @pytest.mark.parametrize("block", blocks("sh"))
 def test_the_commands_of_the_readme_run(block, desk, capsys):
     for line in block.splitlines():

@@ -84,6 +84,7 @@ def test_an_interruption_is_one_line_and_status_130(failing, capsys):
     assert one_line(capsys) == "verydeep: interrupted\n"
 
 
+@pytest.mark.slow  # another process imports torch
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
 def test_ctrl_c_ends_a_command_with_one_line(tmp_path):
     net = verydeep.create_net("vgg-a", num_classes=3, width=1 / 64, crop=32)
@@ -97,6 +98,7 @@ def test_ctrl_c_ends_a_command_with_one_line(tmp_path):
     assert process.returncode == 130
 
 
+@pytest.mark.slow  # another process imports torch
 def test_a_reader_who_has_seen_enough_gets_no_error():
     command = [sys.executable, "-m", "verydeep", "nets"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

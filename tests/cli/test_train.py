@@ -68,6 +68,7 @@ def test_a_mistake_in_a_recipe_is_one_line_that_names_it(recipe, pictures, line,
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow  # another process imports torch
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
 def test_ctrl_c_leaves_a_run_that_goes_on(recipe, pictures, tmp_path):
     recipe.write_text(RECIPE.format(epochs=100_000))
