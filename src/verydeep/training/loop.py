@@ -115,9 +115,10 @@ def train_epochs(
         if (progress.epoch + 1) % recipe.validation.every == 0 or progress.epoch + 1 == epochs:
             measured = validate(average.of(net))
             plateau.step(measured["top1_error"])
+        ended = Epoch(progress.epoch, progress.step, learning_rate, mean_loss, top1_error, measured)
         progress.epoch, progress.step_in_epoch, progress.seen = progress.epoch + 1, 0, 0
         progress.sums = torch.zeros_like(progress.sums)
-        yield Epoch(progress.epoch, progress.step, learning_rate, mean_loss, top1_error, measured)
+        yield ended
 
 
 def accumulate_gradients(
