@@ -27,4 +27,4 @@ class FullyConnected(nn.Conv2d):
         else:
             weight, windows = self.weight.flatten(1), windows.permute(0, 2, 3, 1, 4, 5)
         outputs = F.linear(windows.reshape(n * u * v, weight.shape[1]), weight, self.bias)
-        return outputs.view(n, u, v, -1).permute(0, 3, 1, 2)
+        return outputs.unflatten(0, (n, u, v)).permute(0, 3, 1, 2)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from verydeep.device import available_memory
 from verydeep.errors import DeviceError, NetError, WeightsError
@@ -24,7 +25,6 @@ LIMITS = {  # least and most of each size; what a person may want, and what memo
     "hidden": (1, 10**6),
     "dropout": (0, 1),
 }
-SIZES = ("crop", "width", "hidden", "dropout", "classes")  # of a net; with its name all that makes it again
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,11 @@ def create_net(
         near = difflib.get_close_matches(name, [*NETS, *ALIASES, *bundled()], n=1, cutoff=0)[0]
         raise NetError(f"{name} is not a net; did you mean {near}? `verydeep nets` lists them")
     crop = NETS[name].crop if crop is None else crop
-    saved, card = load(Path(weights)) if weights is not None else ({}, {})
-    if classes is None and num_classes in (None, len(card.get("classes", ()))):
-        classes = card.get("classes")
+    if weights is not None:
+        tensors, card = load(Path(weights))
+        saved = _saved_sizes(card, weights)
+        if classes is None and num_classes in (None, len(saved.classes)):
+            classes = saved.classes
     if num_classes is None:
         num_classes = 1000 if classes is None else len(classes)
     _check_sizes(name, num_classes=num_classes, width=width, crop=crop, hidden=hidden, dropout=dropout)
@@ -158,11 +160,11 @@ def create_net(
         net = VGG(name, layers, classes, crop, width, dropout).eval()
     initialise(net, start, torch.Generator().manual_seed(seed))
     if weights is not None:
-        put(net, saved, str(weights), saved_as=card.get("net"))
+        put(net, tensors, str(weights), saved_as=saved.net)
     return net
 
 
-def _check_sizes(name: str, **sizes: float | None) -> None:
+def _check_sizes(name: str, **sizes: int | float | None) -> None:
     """Refuse what no net can have, before any memory is taken."""
     for size, value in sizes.items():
         least, most = LIMITS[size]
@@ -193,11 +195,13 @@ def save_net(path: str | Path, net: VGG, card: Mapping[str, Any] | None = None, 
     Raises:
         WeightsError: the file cannot be written.
     """
-    sizes = {"net": net.name, **{size: getattr(net, size) for size in SIZES}}
+    sizes = SavedSizes(
+        net=net.name, crop=net.crop, width=net.width, hidden=net.hidden, dropout=net.dropout, classes=list(net.classes)
+    )
     tensors = net.state_dict()
     if half:
         tensors |= {name: weight.half() for name, weight in net.named_parameters() if weight.dim() > 1}
-    save(Path(path), tensors, {**(card or {}), **sizes})
+    save(Path(path), tensors, {**(card or {}), **sizes.model_dump()})
 
 
 def load_net(where: str | Path) -> tuple[VGG, dict[str, Any]]:
@@ -226,18 +230,41 @@ def read_net(path: Path) -> tuple[VGG, dict[str, Any]]:
         WeightsError: the file is missing, damaged, or not of a net.
     """
     tensors, card = load(path)
-    for size in ("net", *SIZES):
-        if size not in card:
-            raise WeightsError(f"{path}: its card does not say {size}; give the net.safetensors of a run")
+    sizes = _saved_sizes(card, path)
     try:
         with torch.device("meta"):  # the file's sizes are believed only once its tensors have them
-            net = create_net(card["net"], **{size: card[size] for size in SIZES})
-    except (NetError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: its card is of no net ({error}); save it again with verydeep") from error
+            net = create_net(sizes.net, **sizes.model_dump(exclude={"net"}))
+    except NetError as error:
+        raise WeightsError(f"{path}: its card is of no net: {error}") from error
     check_fit(net, tensors, str(path))
     net = net.to_empty(device="cpu")
     put(net, tensors, str(path))
     return net, card
+
+
+class SavedSizes(BaseModel):
+    """What a card says of its net; other keys are free."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    net: str
+    crop: int
+    width: float
+    hidden: int
+    dropout: float
+    classes: list[str]
+
+
+def _saved_sizes(card: Mapping[str, Any], path: str | Path) -> SavedSizes:
+    """The sizes of a card; `path` names the file in errors."""
+    try:
+        sizes = SavedSizes.model_validate(card)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        line = f"{problem['loc'][0]}: {problem['msg']}; give the net.safetensors of a run"
+        raise WeightsError(f"{path}: its card is of no net: {line}") from None
+    if sizes.net not in NETS:
+        raise WeightsError(f"{path}: its card is of no net: {sizes.net!r} is not known here; update verydeep")
+    return sizes
 
 
 def bundled() -> Mapping[str, Path]:
