@@ -7,9 +7,10 @@ batches are the same for any number of threads and from wherever an epoch is tak
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -59,11 +60,18 @@ class TrainingViews:
         smallest_side = int(generator.integers(*self.smallest_side, endpoint=True))
         shift = self.rgb_shift.draw(generator, self.sigma) if self.rgb_shift else np.zeros(3, np.float32)
         if self.random_resized:
-            picture = dataset.picture(index, at_least=2 * self.crop if self.coarse_decode else None)
-            view = self._mirrored(random_resized_crop(*picture.shape[:2], generator, self.area))
-            return crop_resized(picture, view, self.crop), shift
+            smallest_side = ceil(
+                self.crop / self.area[0] ** 0.5
+            )  # the smallest window has still as many pixels as a crop
         picture = dataset.picture(index, at_least=smallest_side if self.coarse_decode else None)
-        height, width = rescaled_size(*picture.shape[:2], smallest_side)
+        height, width = picture.shape[:2]
+        if self.random_resized:
+            view = self._mirrored(random_resized_crop(height, width, generator, self.area))
+            return crop_resized(picture, view, self.crop), shift
+        try:
+            height, width = rescaled_size(height, width, smallest_side)
+        except PictureError as error:  # which knows no names
+            raise PictureError(f"{dataset.images[index]}: {error}") from None
         view = self._mirrored(random_crop(height, width, self.crop, generator))
         return crop_rescaled(picture, smallest_side, view), shift
 
@@ -97,9 +105,11 @@ class Batch:
     ) -> Iterator[tuple[Float32[Tensor, "m 3 c c"], Int64[Tensor, " m"]]]:
         """Pixels and labels on a device, at most `size` pictures at a time; nothing is clipped after the shift."""
         for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            views, shifts = self.views[part].to(device, non_blocking=True), self.shifts[part].to(device)
-            yield views.float().add_(shifts), self.labels[part].to(device)
+            views, shifts, labels = (
+                tensor[start : start + size].to(device, non_blocking=True)
+                for tensor in (self.views, self.shifts, self.labels)
+            )
+            yield views.float().add_(shifts), labels
 
 
 class Feed:
@@ -112,6 +122,7 @@ class Feed:
         seed: with the epoch and the picture's index it decides all that is random.
         threads: that decode and crop.
         bad_pictures: "stop" at one that cannot be decoded, or "skip" it.
+        pinned: whether batches lie in memory that a GPU can fetch them from by itself.
     """
 
     def __init__(
@@ -123,8 +134,10 @@ class Feed:
         seed: int = 0,
         threads: int = 2,
         bad_pictures: Literal["stop", "skip"] = "stop",
+        pinned: bool = False,
     ) -> None:
-        self.dataset, self.views, self.seed, self.bad_pictures = dataset, views, seed, bad_pictures
+        self.dataset, self.views, self.seed = dataset, views, seed
+        self.bad_pictures, self.pinned = bad_pictures, pinned
         self.steps = -(-len(dataset) // batch)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feed")
         use_one_core_each(self._pool, threads)
@@ -143,57 +156,65 @@ class Feed:
         Raises:
             PictureError: a picture cannot be decoded, unless those are skipped.
         """
-        plan = np.array_split(self.order(epoch), self.steps)[first:]
-        waiting: deque[Callable[[], Batch]] = deque()
+        ahead: deque[Coming] = deque()
         try:
-            for indices in plan:
-                waiting.append(self._begin(epoch, indices))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft()()
-            while waiting:
-                yield waiting.popleft()()
+            for indices in np.array_split(self.order(epoch), self.steps)[first:]:
+                ahead.append(self._begin(epoch, indices))
+                if len(ahead) > AHEAD:
+                    yield self._finish(ahead.popleft())
+            while ahead:
+                yield self._finish(ahead.popleft())
         finally:  # a loop that ends early leaves no work behind
-            for finish in waiting:
-                finish()
+            for coming in ahead:
+                for future in coming.chunks:
+                    future.cancel()
 
-    def _begin(self, epoch: int, indices: Int64[np.ndarray, " n"]) -> Callable[[], Batch]:
-        """Hand a batch to the threads; the function that comes back waits for it."""
-        crop = self.views.crop
-        views = np.empty((len(indices), crop, crop, 3), np.uint8)
-        shifts = np.empty((len(indices), 3), np.float32)
-        chunks = [slice(start, start + CHUNK) for start in range(0, len(indices), CHUNK)]
+    def _begin(self, epoch: int, indices: Int64[np.ndarray, " n"]) -> "Coming":
+        """Hand a batch to the threads."""
+        views = torch.empty(
+            (len(indices), self.views.crop, self.views.crop, 3), dtype=torch.uint8, pin_memory=self.pinned
+        )
+        shifts = torch.empty((len(indices), 3), pin_memory=self.pinned)
 
-        def make(chunk: slice) -> list[tuple[int, PictureError]]:
+        def make(places: range) -> list[tuple[int, PictureError]]:
             bad = []
-            for place in range(*chunk.indices(len(indices))):
+            for place in places:
                 index = int(indices[place])
                 try:
-                    views[place], shifts[place] = self.views.make(
-                        self.dataset, index, generator(self.seed, epoch, index)
-                    )
+                    view, shift = self.views.make(self.dataset, index, generator(self.seed, epoch, index))
+                    views.numpy()[place], shifts.numpy()[place] = view, shift
                 except PictureError as error:
                     bad.append((place, error))
             return bad
 
-        futures: list[Future[list[tuple[int, PictureError]]]] = [self._pool.submit(make, chunk) for chunk in chunks]
+        places = range(len(indices))
+        chunks = [self._pool.submit(make, places[start : start + CHUNK]) for start in range(0, len(indices), CHUNK)]
+        return Coming(indices, views, shifts, chunks)
 
-        def finish() -> Batch:
-            start = time.perf_counter()
-            bad = [each for future in futures for each in future.result()]
-            waited = time.perf_counter() - start
-            if bad and self.bad_pictures == "stop":
-                raise bad[0][1]
+    def _finish(self, coming: "Coming") -> Batch:
+        """Wait for a batch."""
+        start = time.perf_counter()
+        bad = [each for chunk in coming.chunks for each in chunk.result()]
+        waited = time.perf_counter() - start
+        if bad and self.bad_pictures == "stop":
+            raise bad[0][1]
+        views, shifts, indices = coming.views, coming.shifts, coming.indices
+        skipped = tuple(self.dataset.images[int(indices[place])] for place, _ in bad)
+        if bad:
             good = np.delete(np.arange(len(indices)), [place for place, _ in bad])
-            chosen = slice(None) if not bad else good
-            return Batch(
-                torch.from_numpy(views[chosen]).permute(0, 3, 1, 2),
-                torch.from_numpy(shifts[chosen])[:, :, None, None],
-                torch.from_numpy(self.dataset.labels[indices[good]]),
-                tuple(self.dataset.images[int(indices[place])] for place, _ in bad),
-                waited,
-            )
+            views, shifts, indices = views[good], shifts[good], indices[good]
+        labels = torch.from_numpy(self.dataset.labels[indices])
+        return Batch(views.permute(0, 3, 1, 2), shifts[:, :, None, None], labels, skipped, waited)
 
-        return finish
+
+@dataclass(frozen=True)
+class Coming:
+    """A batch that threads are at work on: its pictures' indices, and what they fill, a chunk of pictures each."""
+
+    indices: Int64[np.ndarray, " n"]
+    views: UInt8[Tensor, "n crop crop 3"]
+    shifts: Float32[Tensor, "n 3"]
+    chunks: list[Future[list[tuple[int, PictureError]]]]
 
 
 def generator(seed: int, epoch: int, index: int) -> np.random.Generator:

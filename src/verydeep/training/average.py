@@ -22,7 +22,7 @@ class WeightAverage:
 
     def of(self, net: VGG) -> VGG:
         """The net to test: the mean, or where none is kept the net itself."""
-        return self.net or net
+        return net if self.net is None else self.net
 
     @torch.no_grad()
     def update(self, net: VGG) -> None:

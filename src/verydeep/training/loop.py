@@ -1,45 +1,24 @@
 """The training loop, in sight: what happens to a batch, in which order, and what is measured when."""
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim import Optimizer
 
 from verydeep.data.feed import Batch, Feed
 from verydeep.device import Compute
 from verydeep.errors import DeviceError, TrainingError
+from verydeep.evaluation.average import out_of_memory
 from verydeep.nets.vgg import VGG
-from verydeep.training.average import WeightAverage
-from verydeep.training.memory import is_out_of_memory
 from verydeep.training.recipe import Recipe
-from verydeep.training.schedule import Plateau, rate_factor
+from verydeep.training.schedule import rate_factor
 from verydeep.training.stall import refuse_stall
+from verydeep.training.state import State
 
-
-@dataclass
-class Progress:
-    """Where a run stands: with the tensors all that a checkpoint holds.
-
-    Attributes:
-        epoch: that is going on, from 0.
-        step_in_epoch: steps of it that are done.
-        step: steps done in all.
-        seen: pictures of this epoch.
-        skipped: pictures that could not be decoded, in all epochs.
-        sums: loss and wrong guesses over the pictures of this epoch.
-    """
-
-    epoch: int = 0
-    step_in_epoch: int = 0
-    step: int = 0
-    seen: int = 0
-    skipped: int = 0
-    sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
+LOOK_EVERY = 20  # steps; a look at the loss makes a GPU wait
 
 
 @dataclass(frozen=True)
@@ -63,94 +42,113 @@ class Epoch:
 
     epoch: int
     step: int
-    learning_rate: float
+    learning_rate: float  # of its last step
     loss: float
     top1_error: float
-    validation: dict[str, float]
+    validation: dict[str, float]  # nothing where none was due
+    skipped: int
 
 
 def train_epochs(
-    net: VGG,
-    feed: Feed,
-    optimizer: Optimizer,
-    plateau: Plateau,
-    average: WeightAverage,
-    validate: Callable[[VGG], dict[str, float]],
-    progress: Progress,
-    recipe: Recipe,
-    compute: Compute,
-    micro_batch: int,
-) -> Iterator[Step | Epoch]:
-    """Train `net` in place from where `progress` stands; yield what was measured, for the caller to log and save.
+    state: State, feed: Feed, validate: Callable[[VGG], dict[str, float]], recipe: Recipe, compute: Compute
+) -> Generator[Step | Epoch, None, None]:
+    """Train a net in place from where its state stands; yield what was measured, for the caller to log and save.
 
     Raises:
         TrainingError: the loss is not finite, or has not left ln K.
 
     Source: section 3.1.
     """
-    rate, epochs = recipe.optimizer.learning_rate, recipe.schedule.epochs
-    while progress.epoch < epochs and not plateau.ended:
-        net.train()
+    net, progress, epochs = state.net, state.progress, recipe.schedule.epochs
+    while progress.epoch < epochs and not state.plateau.ended:
+        set_modes(net)
         for batch in feed.batches(progress.epoch, progress.step_in_epoch):
-            done = progress.epoch + progress.step_in_epoch / feed.steps
-            learning_rate = rate * rate_factor(recipe.schedule, done, plateau.drops)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
-            loss, wrong, micro_batch = accumulate_gradients(net, batch, recipe, compute, micro_batch, progress.step)
-            optimizer.step()
-            average.update(net)
-            progress.step, progress.step_in_epoch = progress.step + 1, progress.step_in_epoch + 1
-            progress.seen, progress.skipped = progress.seen + len(batch), progress.skipped + len(batch.skipped)
-            progress.sums += torch.stack([loss.double() * len(batch), wrong.double()]).cpu()
-            if recipe.stall_steps and progress.step == recipe.stall_steps:
-                refuse_stall(net, batch, progress.step, progress.sums[0].item() / progress.seen, compute)
-            yield Step(progress.epoch, progress.step, feed.steps, learning_rate, loss, wrong, len(batch),
+            set_learning_rate(state, feed.steps, recipe)
+            loss, wrong = accumulate_gradients(state, batch, recipe, compute)
+            state.optimizer.step()
+            state.average.update(net)
+            progress.count(batch, loss, wrong)
+            if progress.step % LOOK_EVERY == 0 or progress.step_in_epoch == feed.steps:
+                refuse_divergence(state)
+            if progress.step == recipe.stall_steps:
+                refuse_stall(net, batch, progress.step, progress.recent.item(), compute)
+            yield Step(progress.epoch, progress.step, feed.steps, progress.learning_rate, loss, wrong, len(batch),
                        batch.waited, batch.skipped)  # fmt: skip
         mean_loss, top1_error = (progress.sums / max(progress.seen, 1)).tolist()
-        if not math.isfinite(mean_loss):
-            raise TrainingError(
-                f"epoch {progress.epoch + 1}: the loss is {mean_loss}; lower optimizer.learning_rate, which is {rate}"
-            )
-        measured: dict[str, float] = {}
-        if (progress.epoch + 1) % recipe.validation.every == 0 or progress.epoch + 1 == epochs:
-            measured = validate(average.of(net))
-            plateau.step(measured["top1_error"])
-        ended = Epoch(progress.epoch, progress.step, learning_rate, mean_loss, top1_error, measured)
-        progress.epoch, progress.step_in_epoch, progress.seen = progress.epoch + 1, 0, 0
-        progress.sums = torch.zeros_like(progress.sums)
-        yield ended
+        due = (progress.epoch + 1) % recipe.validation.every == 0 or progress.epoch + 1 == epochs
+        validation = validate(state.average.of(net)) if due else {}
+        if due:
+            state.plateau.step(validation["top1_error"], progress.epoch + 1)
+        epoch = Epoch(progress.epoch, progress.step, progress.learning_rate, mean_loss, top1_error, validation,
+                      progress.skipped)  # fmt: skip
+        progress.next_epoch()
+        yield epoch
 
 
-def accumulate_gradients(
-    net: VGG, batch: Batch, recipe: Recipe, compute: Compute, micro_batch: int, step: int
-) -> tuple[Tensor, Tensor, int]:
-    """Gradients of the batch's mean loss, in parts that fit into memory.
+def set_modes(net: VGG) -> None:
+    """Set a net to training; a normalisation whose weights are kept as they are keeps its statistics too."""
+    net.train()
+    for layer in net.children():
+        parameters = list(layer.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            layer.eval()
+
+
+def set_learning_rate(state: State, steps: int, recipe: Recipe) -> None:
+    """Give the optimiser the rate of the step to come, out of so many `steps` an epoch."""
+    progress = state.progress
+    epochs = progress.epoch + progress.step_in_epoch / steps
+    progress.learning_rate = recipe.optimizer.learning_rate * rate_factor(recipe.schedule, epochs, state.plateau.drops)
+    for group in state.optimizer.param_groups:
+        group["lr"] = progress.learning_rate
+
+
+def accumulate_gradients(state: State, batch: Batch, recipe: Recipe, compute: Compute) -> tuple[Tensor, Tensor]:
+    """The gradients of a batch's mean loss, in parts that fit into memory; where it runs out the parts are halved.
 
     Returns:
-        The loss (without L2), the number of wrong first guesses, and the size of a part, halved where memory ran out.
+        The loss (without L2), and the number of wrong first guesses.
+
+    Raises:
+        DeviceError: there is too little memory for one picture.
     """
-    try:
-        net.zero_grad()
-        total, wrong = torch.zeros((), device=compute.device), torch.zeros((), device=compute.device)
-        for part, (pixels, labels) in enumerate(batch.parts(micro_batch, compute.device)):
-            seed_dropout(recipe.seed, step, part)
-            with torch.autocast(compute.device.type, compute.data_type, enabled=compute.data_type != torch.float32):
-                scores = net(pixels.contiguous(memory_format=compute.layout))
-            losses = F.cross_entropy(
-                scores.float(), labels, label_smoothing=recipe.regularisation.label_smoothing, reduction="sum"
-            )
-            (losses / len(batch)).backward()
-            total += losses.detach() / len(batch)
-            wrong += (scores.detach().argmax(dim=1) != labels).sum()
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        if micro_batch == 1:
-            raise DeviceError(f"{compute.device}: has too little memory for one picture; use a smaller crop") from error
-        return accumulate_gradients(net, batch, recipe, compute, micro_batch // 2, step)
-    return total, wrong, micro_batch
+    while True:
+        try:
+            return gradients_of_parts(state, batch, recipe, compute)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if state.progress.micro_batch == 1:
+                raise DeviceError(f"{compute.device}: too little memory for one picture; use a smaller crop") from None
+        # Outside of the `except`, whose traceback holds on to what was computed.
+        state.progress.micro_batch = (state.progress.micro_batch + 1) // 2
+
+
+def gradients_of_parts(state: State, batch: Batch, recipe: Recipe, compute: Compute) -> tuple[Tensor, Tensor]:
+    """The gradients of a batch's mean loss, its loss and its wrong guesses, a micro-batch at a time."""
+    state.net.zero_grad()
+    smoothing, narrow = recipe.regularisation.label_smoothing, compute.data_type != torch.float32
+    loss, wrong = torch.zeros((), device=compute.device), torch.zeros((), device=compute.device)
+    for part, (pixels, labels) in enumerate(batch.parts(state.progress.micro_batch, compute.device)):
+        seed_dropout(recipe.seed, state.progress.step, part)
+        with torch.autocast(compute.device.type, compute.data_type, enabled=narrow):
+            scores = state.net(pixels.contiguous(memory_format=compute.layout))
+        losses = F.cross_entropy(scores.float(), labels, label_smoothing=smoothing, reduction="sum") / len(batch)
+        losses.backward()
+        loss += losses.detach()
+        wrong += (scores.argmax(dim=1) != labels).sum()
+    return loss, wrong
 
 
 def seed_dropout(seed: int, step: int, part: int) -> None:
     """Make what is dropped depend on (seed, step, part) alone, so that a checkpoint needs no state of a generator."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, part)).generate_state(1, np.uint64)[0] >> 1))
+
+
+def refuse_divergence(state: State) -> None:
+    """Raise where the loss has ceased to be a number, after which nothing is learned any more."""
+    if not state.progress.recent.isfinite():
+        raise TrainingError(
+            f"step {state.progress.step}: the loss is not finite; lower optimizer.learning_rate, which is "
+            f"{state.progress.learning_rate:g} here, or lengthen schedule.warm_up, in a new folder"
+        )

@@ -9,7 +9,7 @@ from verydeep.nets.layers import place
 from verydeep.nets.vgg import VGG
 
 SHARE = 0.7  # of the free memory that a step may plan with; the rest is for workspaces and the feed
-FLOAT = 4  # bytes
+FLOAT, PLACE = 4, 8  # bytes of a number in single precision, and of the place that a pool took its maximum from
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,18 @@ class Need:
 
     Attributes:
         fixed: weights, gradients, velocities and what else does not depend on the batch.
-        per_picture: maps that are kept for the way back, of one picture.
+        kept: maps that are kept for the way back, of one picture.
+        passing: maps that come and go, of one picture: the largest one and its gradient.
     """
 
     fixed: int
-    per_picture: int
+    kept: int
+    passing: int
+
+    @property
+    def per_picture(self) -> int:
+        """All that a picture takes."""
+        return self.kept + self.passing
 
     def micro_batch(self, batch: int, available: int) -> int:
         """The most pictures at a time that fit, at most the batch, such that all parts are alike.
@@ -33,35 +40,42 @@ class Need:
         fits = (available - self.fixed) // self.per_picture
         if fits < 1:
             raise DeviceError(
-                f"memory: this net needs {(self.fixed + self.per_picture) / 1e9:.1f} GB for one picture, "
-                f"{available / 1e9:.1f} GB may be taken; use a smaller width or crop"
+                f"memory: this net needs {(self.fixed + self.per_picture) / 1e9:.2f} GB for one picture, "
+                f"{available / 1e9:.2f} GB may be taken; use a smaller width or crop"
             )
         parts = -(-batch // min(fits, batch))
         return -(-batch // parts)
 
 
 def training_need(net: VGG, data_type: torch.dtype, *, averaged: bool = False) -> Need:
-    """What a step of training takes for this net.
+    """What a step of training takes for this net: a convolution keeps its input, a ReLU its output, a pool its places.
 
-    A convolution keeps its input, a normalisation too, a ReLU its output, a pool its input's places; on the way back
-    the largest map and its gradient come on top.
+    Args:
+        net: whose trained layers are known; layers before the first of them keep nothing.
+        data_type: of its maps.
+        averaged: whether a running mean of the weights is kept too.
     """
     size = torch.finfo(data_type).bits // 8
-    kept, largest = 3 * net.crop**2 * FLOAT, 0
+    layers = dict(net.named_children())
+    trains, largest = False, 0
+    kept, inputs = 0, 3 * net.crop**2  # the cells that come into a layer
     for placed in place(net.plan, net.crop):
-        cells = placed.layer.outputs * placed.side**2
-        largest = max(largest, cells * size)
-        match placed.layer.kind:
-            case "relu" | "norm" | "lrn":
-                kept += cells * size
-            case "pool":
-                kept += cells * (size + 8)  # the places are 64-bit integers
-            case "dropout":
-                kept += cells * (size + 1)
+        layer, cells = placed.layer, placed.layer.outputs * placed.side**2
+        if not trains and any(parameter.requires_grad for parameter in layers[layer.name].parameters()):
+            trains = True
+            kept += inputs * size
+        if trains:
+            match layer.kind:
+                case "relu" | "norm":
+                    kept += cells * size
+                case "pool":
+                    kept += cells * (size + PLACE)
+                case "dropout":
+                    kept += 2 * cells * size  # its outputs, and what it multiplied by
+                case "lrn":  # its sums over neighbouring channels are in single precision throughout
+                    kept += (4 * cells + 4 * placed.side**2) * FLOAT
+        largest, inputs = max(largest, cells), cells
     weights = sum(parameter.numel() for parameter in net.parameters()) * FLOAT
-    return Need(weights * (3 + averaged), kept + 2 * largest)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch raised it because memory ran out, on whatever device."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad) * FLOAT
+    narrow = weights * size // FLOAT if size < FLOAT else 0  # a copy of the weights in the maps' data type
+    return Need(weights * (1 + averaged) + 2 * trained + narrow, kept, 2 * largest * size)

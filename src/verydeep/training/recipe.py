@@ -4,7 +4,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,12 +15,13 @@ from verydeep.nets.initialise import Law
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=1, le=16384)]
+Listed = Field(strict=False)  # TOML has lists for what is a tuple here
 
 
 class Table(BaseModel):
-    """A table of a recipe: it cannot be changed, and refuses keys that it does not know."""
+    """A table of a recipe: it cannot be changed, and refuses keys that it does not know and values of another type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Start(Table):
@@ -29,7 +30,7 @@ class Start(Table):
     law: Law = "paper"
     deviation: float = Field(0.01, gt=0)  # of the law "paper"
     graft: str | None = None  # a run or a file of a shallower net, whose layers of the same names are taken
-    weights: str | None = None  # a run or a file of the same net; fc8 stays random where the classes differ
+    weights: str | None = None  # a run, a file, or the bundled net, of the same net; other classes leave fc8 random
     train: Literal["all", "fully-connected"] = "all"  # which layers are trained
     standardise: bool = False  # divide by the training pixels' deviation, which the paper does not
 
@@ -55,7 +56,7 @@ class Schedule(Table):
     factor: float = Field(10.0, gt=1)  # the rate is divided by it at each drop
     patience: int = Field(5, ge=1)  # epochs without progress before a drop
     threshold: float = Field(0.001, ge=0)  # progress: the validation top-1 error falls by as much
-    milestones: tuple[int, ...] = ()  # epochs at whose start the rate drops
+    milestones: Annotated[tuple[int, ...], Listed] = ()  # epochs after which the rate drops
     warm_up: float = Field(0.0, ge=0)  # epochs in which the rate rises from 0
     final: Fraction = 0.0  # share of the rate that cosine and one-cycle end at
 
@@ -65,8 +66,8 @@ class Views(Table):
 
     method: Literal["crop", "random-resized"] = "crop"
     smallest_side: Side | None = None  # S fixed, px; by default round(crop × 256 / 224)
-    scale_jitter: tuple[Side, Side] | None = None  # S drawn from this range at each use, px
-    area: tuple[float, float] = (0.08, 1.0)  # of the method "random-resized"
+    scale_jitter: Annotated[tuple[Side, Side] | None, Listed] = None  # S drawn from this range at each use, px
+    area: Annotated[tuple[float, float], Listed] = (0.08, 1.0)  # of the method "random-resized"
     mirror: bool = True
     rgb_shift: float = Field(0.1, ge=0)  # in deviations of the training set's colours along their axes; 0 for none
     coarse_decode: bool = True  # large JPEGs at a half, a quarter, an eighth, where S allows
@@ -85,8 +86,8 @@ class Validation(Table):
     """What is watched after each epoch."""
 
     split: str = "val"
-    held_out: Fraction = 0.0  # instead a share of the training pictures, drawn by the seed, which are not trained on
-    protocol: str = "centre"
+    held_out: Below1 | None = None  # instead a share of each class, not trained on; by default where there is no split
+    protocol: str | None = None  # by default the centre crop at the mean S. Source: section 3.1
     every: int = Field(1, ge=1)  # epochs
     images: int | None = Field(None, ge=1)  # at most, drawn by the seed
 
@@ -123,16 +124,26 @@ class Recipe(Table):
     compute: Compute = Compute()
 
     @model_validator(mode="after")
-    def _agrees(self) -> Self:
+    def _agrees(self) -> "Recipe":
         low, high = self.smallest_sides
-        if low > high:
-            raise ValueError(f"views.scale_jitter is [{low}, {high}]; write the smaller side first")
-        if low < self.crop and self.views.method == "crop":
-            raise ValueError(f"views.smallest_side is {low}, less than the crop, {self.crop}; use {self.crop} or more")
-        if self.start.graft and self.start.weights:
-            raise ValueError("start.graft and start.weights are both given; leave one out")
-        if not 0 < self.views.area[0] <= self.views.area[1] <= 1:
-            raise ValueError(f"views.area is {list(self.views.area)}; use two shares in (0, 1], the smaller one first")
+        area = self.views.area
+        refusals = [
+            (low > high, f"views.scale_jitter is [{low}, {high}]; write the smaller side first"),
+            (self.views.smallest_side and self.views.scale_jitter,
+             "views.smallest_side and views.scale_jitter are both given; leave one out"),
+            (low < self.crop and self.views.method == "crop",
+             f"views.smallest_side is {low}, less than the crop, {self.crop}; use {self.crop} or more"),
+            (not 0 < area[0] <= area[1] <= 1,
+             f"views.area is {list(area)}; use two shares in (0, 1], the smaller one first"),
+            (self.start.graft and self.start.weights, "start.graft and start.weights are both given; leave one out"),
+            (self.schedule.warm_up >= self.schedule.epochs,
+             f"schedule.warm_up is {self.schedule.warm_up}; use less than schedule.epochs, {self.schedule.epochs}"),
+            (bool(self.schedule.milestones) != (self.schedule.kind == "milestones"),
+             'schedule.milestones go with schedule.kind = "milestones", and it with them; give both or neither'),
+        ]  # fmt: skip
+        for wrong, message in refusals:
+            if wrong:
+                raise ValueError(message)
         return self
 
     @property
@@ -143,14 +154,26 @@ class Recipe(Table):
         fixed = self.views.smallest_side or round(self.crop * 256 / 224)
         return fixed, fixed
 
+    @property
+    def validation_protocol(self) -> str:
+        """What validation tests by: the centre crop at Q = S, or at the mean of S. Source: section 3.1, table 3."""
+        if self.validation.protocol is not None:
+            return self.validation.protocol
+        return f"centre@{sum(self.smallest_sides) // 2}" if self.views.method == "crop" else "centre"
+
     def to_toml(self) -> str:
         """The recipe as a TOML file that `read_recipe` reads."""
         values = self.model_dump(exclude_none=True)
-        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+        lines = [f"{key} = {_toml(value)}" for key, value in values.items() if not isinstance(value, dict)]
         for table, entries in values.items():
             if isinstance(entries, dict):
-                lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
+                lines += ["", f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in entries.items())]
         return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it, which is JSON's way but for one letter."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -203,7 +226,18 @@ def _say(problem: Any) -> str:
 
 
 def _nearest(key: str) -> str:
-    """The known key most like an unknown one, wherever it stands."""
+    """The known key most like an unknown one, in the same table or wherever it stands."""
+    known = known_keys()
+    wanted = SYNONYMS.get(key.rpartition(".")[2], key)
+    by_last = {name.rpartition(".")[2]: name for name in known}
+    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.8)
+    if not near:
+        near = [by_last[last] for last in difflib.get_close_matches(wanted.rpartition(".")[2], by_last, n=1)]
+    return near[0] if near else difflib.get_close_matches(wanted, known, n=1, cutoff=0)[0]
+
+
+def known_keys() -> list[str]:
+    """All keys of a recipe, those of its tables as `optimizer.momentum`."""
     known = []
     for name, entry in Recipe.model_fields.items():
         kind = entry.annotation
@@ -211,10 +245,7 @@ def _nearest(key: str) -> str:
             known += [f"{name}.{inner}" for inner in kind.model_fields]
         else:
             known.append(name)
-    wanted = SYNONYMS.get(key.rpartition(".")[2], key)
-    by_last = {name.rpartition(".")[2]: name for name in known}
-    near = difflib.get_close_matches(wanted.rpartition(".")[2], by_last, n=1, cutoff=0.6)
-    return by_last[near[0]] if near else difflib.get_close_matches(wanted, known, n=1, cutoff=0)[0]
+    return known
 
 
 SYNONYMS = {  # what other programs call it

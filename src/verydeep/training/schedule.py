@@ -5,34 +5,38 @@ from dataclasses import dataclass
 
 from verydeep.training.recipe import Schedule
 
+ROUNDING = 1e-9  # two errors a threshold apart, as fractions of pictures, count as so far apart
+
 
 @dataclass
 class Plateau:
-    """Watches the validation error and says when the rate drops. Source: section 3.1.
+    """Watches the validation error and says when the rate drops; a schedule of another kind has no plateaus.
 
     Attributes:
-        schedule: `patience`, `threshold` and `drops`.
+        schedule: `kind`, `patience`, `threshold` and `drops`.
         best: the least validation top-1 error so far, as a fraction.
-        waited: epochs since then.
+        since: the epoch that it was reached in, or that the rate dropped after, whichever is later.
         drops: how often the rate has dropped.
         ended: whether there was a plateau after the last drop.
+
+    Source: section 3.1.
     """
 
     schedule: Schedule
     best: float = math.inf
-    waited: int = 0
+    since: int = 0
     drops: int = 0
     ended: bool = False
 
-    def step(self, top1_error: float) -> None:
-        """Take the error of one more epoch."""
-        if top1_error <= self.best - self.schedule.threshold:
-            self.best, self.waited = top1_error, 0
+    def step(self, top1_error: float, epochs: int) -> None:
+        """Take the validation error after so many epochs."""
+        if self.schedule.kind != "plateau":
             return
-        self.waited += 1
-        if self.waited >= self.schedule.patience:
-            self.waited = 0
-            self.ended = self.drops >= self.schedule.drops
+        if top1_error <= self.best - self.schedule.threshold + ROUNDING:
+            self.best, self.since = top1_error, epochs
+        elif epochs - self.since >= self.schedule.patience:
+            self.since = epochs
+            self.ended = self.drops == self.schedule.drops
             self.drops += not self.ended
 
 
@@ -46,13 +50,13 @@ def rate_factor(schedule: Schedule, epochs: float, drops: int) -> float:
     """
     if epochs < schedule.warm_up:
         return epochs / schedule.warm_up
-    progress = (epochs - schedule.warm_up) / max(schedule.epochs - schedule.warm_up, 1e-9)
+    progress = (epochs - schedule.warm_up) / (schedule.epochs - schedule.warm_up)  # from 0 to 1
     match schedule.kind:
         case "plateau":
             return schedule.factor**-drops
         case "milestones":
             return schedule.factor ** -sum(epochs >= milestone for milestone in schedule.milestones)
         case "cosine":
-            return schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * min(progress, 1))) / 2
+            return schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * progress)) / 2
         case "one-cycle":  # up and down in straight lines. Source: Smith & Topin 2017, without their change of momentum
-            return 1 - (1 - schedule.final) * min(progress, 1)
+            return 1 - (1 - schedule.final) * progress

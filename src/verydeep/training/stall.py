@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from verydeep.data.feed import Batch
 from verydeep.device import Compute
 from verydeep.errors import TrainingError
+from verydeep.nets.registry import NETS
 from verydeep.nets.vgg import VGG
 
 MARGIN = 0.005  # of ln K that the mean loss must have fallen by
@@ -20,36 +21,38 @@ def refuse_stall(net: VGG, batch: Batch, step: int, loss: float, compute: Comput
         net: in training.
         batch: to measure activations on.
         step: done so far.
-        loss: mean over the epoch so far.
+        loss: mean over the last steps.
         compute: where the net is.
 
     Raises:
         TrainingError: the loss is still at ln K.
     """
     chance = math.log(len(net.classes))
-    if loss <= chance * (1 - MARGIN):
+    if loss <= chance * (1 - MARGIN) or not len(batch):
         return
     scales = activation_scales(net, next(batch.parts(16, compute.device))[0])
     layers = ", ".join(f"{name} {scale:.2g}" for name, scale in scales.items())
-    first, last = list(scales.values())[0], list(scales.values())[-2]  # fc8's own scale says little
+    first, *others, _ = scales.values()  # fc8's scale says little
+    fades = min(others) / first
     cause = (
-        f"signals fade by {first / last:.0e} on their way" if last < first / 100
+        f"signals fade to {fades:.0e} of their scale on their way" if fades < 0.01
         else "signals do not fade, so the rate or the start is too large, or the labels are wrong"
     )  # fmt: skip
+    normalised = f", or with {net.name}-bn" if f"{net.name}-bn" in NETS else ""
     raise TrainingError(
-        f"step {step}: the loss is {loss:.4f}, still at ln {len(net.classes)} = {chance:.4f}; {cause}; start from a "
-        f"shallower net (start.graft), with start.law = \"he\", or with a batch-normalised net ({net.name}-bn); "
+        f"step {step}: the loss is {loss:.4f}, still at ln {len(net.classes)} = {chance:.4f}; {cause}; start in a new "
+        f'folder from a shallower net (start.graft), with start.law = "he" and start.standardise = true{normalised}; '
         f"RMS of each layer: {layers}"
-    )  # fmt: skip
+    )
 
 
 @torch.no_grad()
 def activation_scales(net: VGG, pixels: Tensor) -> dict[str, float]:
     """Root mean square of the outputs of all layers with weights, in the order of the data."""
     scales: dict[str, float] = {}
+    maps = (pixels - net.mean) / net.std
     for name, layer in net.named_children():
-        pixels = (pixels - net.mean) / net.std if not scales else pixels
-        pixels = layer(pixels)
+        maps = layer(maps)
         if isinstance(layer, nn.Conv2d):
-            scales[name] = pixels.float().square().mean().sqrt().item()
+            scales[name] = maps.square().mean().sqrt().item()
     return scales

@@ -1,26 +1,32 @@
 """What a recipe's run starts from: a net with its first weights, and an optimiser over what is trained."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.optim import SGD
 
-from verydeep.data.dataset import Dataset
 from verydeep.data.statistics import Statistics
 from verydeep.nets.graft import graft
 from verydeep.nets.initialise import initialise
 from verydeep.nets.registry import create_net, load_net
 from verydeep.nets.vgg import VGG
+from verydeep.training.log import Say
 from verydeep.training.recipe import Recipe
 from verydeep.weights.files import put
 
 
-def start_net(recipe: Recipe, pictures: Dataset, statistics: Statistics, say: Callable[[str], None]) -> VGG:
-    """The recipe's net before its first step.
+def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool = False) -> VGG:
+    """The recipe's net with its first weights.
 
-    Random weights by the recipe's law; or another net's of the same kind, whose last layer stays random where its
-    classes are others; or a shallower one's in the layers that the paper grafts. Source: section 3.1.
+    Random ones by the recipe's law; or another net's of the same kind, whose last layer stays random where its classes
+    are others; or a shallower one's in the layers that the paper grafts. Source: section 3.1.
+
+    Args:
+        recipe: whose `start` counts.
+        classes: of the training pictures.
+        say: is told which layers took whose weights.
+        resumes: whether the weights will come from a checkpoint, so that no other file is needed any more.
 
     Raises:
         NetError: the net is unknown, or the shallower one does not fit.
@@ -28,26 +34,38 @@ def start_net(recipe: Recipe, pictures: Dataset, statistics: Statistics, say: Ca
     """
     net = create_net(
         recipe.net, width=recipe.width, crop=recipe.crop, hidden=recipe.hidden,
-        dropout=recipe.regularisation.dropout, classes=pictures.classes, seed=recipe.seed,
+        dropout=recipe.regularisation.dropout, classes=classes,
     )  # fmt: skip
     initialise(net, recipe.start.law, torch.Generator().manual_seed(recipe.seed), recipe.start.deviation)
-    net.mean.copy_(torch.from_numpy(statistics.mean)[:, None, None])
-    if recipe.start.standardise:
-        net.std.copy_(torch.from_numpy(statistics.covariance.diagonal() ** 0.5)[:, None, None])
+    if resumes:
+        return net
     if recipe.start.graft:
-        done = graft(net, load_net(recipe.start.graft)[0])
-        say(f"{recipe.net} grafted: {done}")
+        say(f"{recipe.net}: {graft(net, load_net(recipe.start.graft)[0])}")
     if recipe.start.weights:
         source = load_net(recipe.start.weights)[0]
         weights = source.state_dict()
         if source.classes != net.classes:
-            say("fc8 stays random, since the classes are others")
             weights |= {name: value for name, value in net.state_dict().items() if name.startswith("fc8.")}
         put(net, weights, recipe.start.weights)
-    if recipe.start.train == "fully-connected":
-        for name, parameter in net.named_parameters():
-            parameter.requires_grad_(name.startswith("fc"))
+        random = ", but for fc8, which stays random, since the classes are others"
+        say(f"{recipe.net}: starts from {recipe.start.weights}{random if source.classes != net.classes else ''}")
     return net
+
+
+def choose_trained(net: VGG, recipe: Recipe) -> None:
+    """Mark what is trained: every layer, or the fully connected ones alone. Source: section 4.4 of version 1."""
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(recipe.start.train == "all" or name.startswith("fc"))
+
+
+def set_colours(net: VGG, recipe: Recipe, statistics: Statistics) -> None:
+    """Give a net the mean of its training pixels, unless it has it from the net that it started from."""
+    if recipe.start.graft or recipe.start.weights:
+        return
+    net.mean.copy_(torch.from_numpy(statistics.mean)[:, None, None])
+    if recipe.start.standardise:
+        deviations = statistics.covariance.diagonal() ** 0.5
+        net.std.copy_(torch.from_numpy(deviations).clamp(min=1)[:, None, None])  # pictures of one colour deviate by 0
 
 
 def make_optimizer(net: VGG, recipe: Recipe) -> SGD:

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from verydeep.data.statistics import Statistics
+from verydeep.errors import WeightsError
+from verydeep.nets.registry import create_net, save_net
+from verydeep.training.recipe import parse_recipe
+from verydeep.training.start import choose_trained, make_optimizer, set_colours, start_net
+
+SIZES = {"net": "vgg-a-bn", "width": 0.03, "crop": 32, "hidden": 8}
+CLASSES = ("a", "b", "c")
+
+
+def recipe(**tables):
+    return parse_recipe(SIZES | tables)
+
+
+def started(recipe, classes=CLASSES):
+    return start_net(recipe, classes, lambda line: None)
+
+
+def test_the_start_depends_on_the_seed_and_on_nothing_else():
+    torch.manual_seed(1)
+    first = started(recipe(seed=5))
+    torch.manual_seed(2)
+    second, third = started(recipe(seed=5)), started(recipe(seed=6))
+    assert torch.equal(first.fc7.weight, second.fc7.weight)
+    assert not torch.equal(first.fc7.weight, third.fc7.weight)
+
+
+def test_the_papers_law_is_a_normal_one_of_deviation_0_01_with_biases_of_zero():
+    net = started(parse_recipe({"net": "vgg-a", "crop": 32, "width": 0.1}))
+    assert net.fc7.weight.std().item() == pytest.approx(0.01, rel=0.02)  # of 168,100 weights
+    assert not any(layer.bias.any() for layer in (net.conv1_1, net.conv5_2, net.fc6, net.fc8))
+
+
+def test_colours_are_those_of_the_pictures_and_undivided_as_in_the_paper():
+    statistics = Statistics(np.array([120.0, 110.0, 100.0]), np.diag([900.0, 400.0, 0.0]), 3, 300)
+    net = started(recipe())
+    set_colours(net, recipe(), statistics)
+    assert (net.mean.flatten().tolist(), net.std.flatten().tolist()) == ([120, 110, 100], [1, 1, 1])
+    set_colours(net, recipe(start={"standardise": True}), statistics)
+    assert net.std.flatten().tolist() == [30, 20, 1]  # one colour alone is not divided by nothing
+
+
+def test_a_net_that_starts_from_another_keeps_its_colours(tmp_path):
+    source = create_net("vgg-a-bn", width=0.03, crop=32, hidden=8, classes=CLASSES)
+    source.mean.fill_(77)
+    save_net(tmp_path / "net.safetensors", source)
+    chained = recipe(start={"weights": str(tmp_path / "net.safetensors")})
+    net = started(chained)
+    set_colours(net, chained, Statistics(np.zeros(3), np.eye(3), 3, 300))
+    assert net.mean.flatten().tolist() == [77, 77, 77]
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in source.state_dict().items())
+
+
+def test_weights_of_another_net_are_refused_with_the_layer(tmp_path):
+    save_net(tmp_path / "b.safetensors", create_net("vgg-b-bn", width=0.03, crop=32, hidden=8, classes=CLASSES))
+    with pytest.raises(WeightsError, match=r"b\.safetensors: conv1_2\.weight is not in this net"):
+        started(recipe(start={"weights": str(tmp_path / "b.safetensors")}))
+
+
+def test_l2_is_on_the_weights_alone_unless_the_recipe_says_otherwise():
+    net = started(recipe())
+    for decay_biases, expected in ((False, [0.01, 0.0]), (True, [0.01, 0.01])):
+        optimizer = make_optimizer(net, recipe(optimizer={"weight_decay": 0.01, "decay_biases": decay_biases}))
+        assert [group["weight_decay"] for group in optimizer.param_groups] == expected
+        assert all(weight.dim() == 4 for weight in optimizer.param_groups[0]["params"])
+        assert all(weight.dim() == 1 for weight in optimizer.param_groups[1]["params"])
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
+
+
+def test_the_fully_connected_layers_alone_are_given_to_the_optimiser():
+    net = started(recipe())
+    choose_trained(net, recipe(start={"train": "fully-connected"}))
+    optimizer = make_optimizer(net, recipe())
+    trained = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    assert trained == {id(weight) for layer in (net.fc6, net.fc7, net.fc8) for weight in layer.parameters()}
