@@ -6,7 +6,7 @@ import pytest
 from defusedxml.ElementTree import parse
 from PIL import Image
 
-from verydeep.data.digits import HANDWRITTEN, ONE, Draw, _weights, make_digits, make_picture
+from verydeep.data.digits import COLUMNS, HANDWRITTEN, ONE, Draw, _weights, make_digits, make_picture
 from verydeep.data.open import open_dataset
 from verydeep.errors import DatasetError
 
@@ -76,9 +76,11 @@ def test_draws_are_whole_numbers_of_a_fixed_stream_and_fill_their_range():
     assert {Draw(0, "train", index).between(2, 5) for index in range(99)} == {2, 3, 4, 5}
 
 
-def test_handwriting_of_the_splits_is_disjoint():
-    train, val = (set(range(1797)[part]) for part in HANDWRITTEN.values())
-    assert train | val == set(range(1797))
+@pytest.mark.parametrize(("parts", "count"), [(HANDWRITTEN, 1797), (COLUMNS, 640)])
+def test_the_splits_share_neither_handwriting_nor_parts_of_the_photographs(parts, count):
+    train, val = (set(range(count)[part]) for part in parts.values())
+    assert train
+    assert val
     assert not train & val
 
 

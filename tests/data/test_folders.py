@@ -2,6 +2,7 @@ import os
 
 import numpy as np
 import pytest
+from torchvision.datasets import ImageFolder
 
 from verydeep.data.folders import open_folders
 from verydeep.errors import DatasetError
@@ -45,9 +46,16 @@ def test_one_split_alone_will_do(put):
 
 
 def test_a_class_may_be_called_train(put):
-    dataset = open_folders(put("bus/1.jpg", "car/1.jpg", "train/1.jpg"))
+    dataset = open_folders(put("bus/1.jpg", "car/1.jpg", "train/1.jpg", "train/wagons/1.jpg"))
     assert dataset.classes == ("bus", "car", "train")
-    assert len(dataset) == 3
+    assert list(dataset.images) == ["bus/1.jpg", "car/1.jpg", "train/1.jpg"]
+
+
+def test_a_stray_picture_beside_class_folders_is_left_out(put):
+    root = put("train/a/1.jpg", "train/b/1.jpg", "train/preview.jpg", "notes/read me.jpg.txt")
+    train = open_folders(root, "train")
+    assert (train.split, list(train.images)) == ("train", ["train/a/1.jpg", "train/b/1.jpg"])
+    assert train.remarks[0].startswith("train/preview.jpg was left out")
 
 
 def test_a_split_without_class_folders_is_unlabelled(put):
@@ -117,3 +125,10 @@ def test_links_are_followed(put, tmp_path):
     dataset = open_folders(root)
     assert list(dataset.images) == ["here/1.jpg", "here/2.jpg", "there/1.jpg", "there/2.jpg"]
     np.testing.assert_array_equal(dataset.picture(0), dataset.picture(3))
+
+
+def test_classes_and_labels_are_those_of_torchvisions_image_folder(put):
+    root = put(*(f"{name}/{number}.jpg" for name in ("b", "B", "a 1", "a", "a-1", "10", "9") for number in (2, 10, 1)))
+    theirs, ours = ImageFolder(root), open_folders(root)
+    assert list(ours.classes) == theirs.classes
+    assert [(str(root / image), label) for image, label in zip(ours.images, ours.labels, strict=True)] == theirs.samples

@@ -169,6 +169,15 @@ def test_a_damaged_kit_is_named(flat, write, content):
     assert "\n" not in str(caught.value)
 
 
+def test_strays_change_no_layout(flat, put, write):
+    write("ILSVRC2012_validation_ground_truth.txt", GROUND_TRUTH)
+    meta(flat / "meta.mat")
+    write("val/thumbnails/1.JPEG"), write("val/valprep.sh"), write("train/preview.JPEG")
+    assert open_dataset(flat).labels.tolist() == LABELS
+    assert open_dataset(flat, "train").labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert "2 files and folders were left out" in open_dataset(flat).remarks[0]
+
+
 def test_tars_that_are_not_unpacked_are_said(put, write):
     root = put("val/ILSVRC2012_val_00000001.JPEG")
     write("train/n01440764.tar")

@@ -61,12 +61,10 @@ def open_folders(root: Path, split: str = "val", max_megapixels: float = MAX_MEG
     if splits and split not in splits:
         raise DatasetError(f"{root}: has no split {split!r}; it has {', '.join(splits)}")
     folder = splits.get(split, "")
-    contents = (
-        scan_unlabelled(root, folder) if splits and not has_classes(root / folder) else scan_classes(root, folder)
-    )
-    classes = contents.classes
-    if not classes:  # a test split without labels: its classes are those of the split beside it
-        classes = next(scan_classes(root, other).classes for other in splits.values() if has_classes(root / other))
+    labelled = [place for place in splits.values() if list_folder(root / place).folders]
+    contents = scan_unlabelled(root, folder) if splits and folder not in labelled else scan_classes(root, folder)
+    # A test split without labels has the classes of the split beside it.
+    classes = contents.classes or scan_classes(root, labelled[0]).classes
     return PictureFiles(
         kind="folders",
         root=root,
@@ -84,19 +82,19 @@ def open_folders(root: Path, split: str = "val", max_megapixels: float = MAX_MEG
 def split_folders(root: Path) -> dict[str, str]:
     """The folders inside `root` that hold its splits, by split; none where its folders are the classes themselves.
 
-    A folder with a split's name is a class where pictures lie in it and no other holds class folders: VOC has a class
-    "train".
+    One with a split's name is a class where pictures lie in it as in the folders beside it: VOC has a class "train".
     """
-    there = {os.fsdecode(name).lower(): os.fsdecode(name) for name in list_folder(root).folders}
+    top = [os.fsdecode(name) for name in list_folder(root).folders]
+    there = {name.lower(): name for name in reversed(top)}
     found = {split: next((there[name] for name in names if name in there), None) for split, names in SPLITS.items()}
     splits = {split: folder for split, folder in found.items() if folder is not None}
-    return splits if any(has_classes(root / folder) for folder in splits.values()) else {}
-
-
-def has_classes(folder: Path) -> bool:
-    """Whether there are folders in the folder, and no pictures beside them."""
-    listing = list_folder(folder)
-    return bool(listing.folders) and not listing.pictures
+    inside = [list_folder(root / folder) for folder in splits.values()]
+    if not any(listing.folders for listing in inside):
+        return {}
+    if any(listing.folders and listing.pictures for listing in inside):
+        others = set(top) - set(splits.values())
+        return {} if any(list_folder(root / name).pictures for name in others) else splits
+    return splits
 
 
 @dataclass(frozen=True)

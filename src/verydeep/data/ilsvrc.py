@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.data.dataset import PictureFiles
-from verydeep.data.folders import Contents, has_classes, list_folder, scan_classes, scan_unlabelled
+from verydeep.data.folders import Contents, list_folder, scan_classes, scan_unlabelled
 from verydeep.data.lines import read_csv, read_lines
 from verydeep.errors import DatasetError
 from verydeep.pictures.decode import MAX_MEGAPIXELS
@@ -45,7 +45,7 @@ def open_ilsvrc(root: Path, split: str = "val", max_megapixels: float = MAX_MEGA
     if splits and split not in splits:
         raise DatasetError(f"{root}: has no split {split!r}; it has {', '.join(splits)}")
     folder = splits.get(split, "")
-    if has_classes(root / folder):
+    if _has_classes(root / folder):
         contents = scan_classes(root, folder)
         for name in contents.classes:
             if not WNID.fullmatch(name):
@@ -74,6 +74,13 @@ def open_ilsvrc(root: Path, split: str = "val", max_megapixels: float = MAX_MEGA
         max_megapixels=max_megapixels,
         remarks=contents.remarks,
     )
+
+
+def _has_classes(folder: Path) -> bool:
+    """Whether the pictures lie in class folders, and not all in one folder."""
+    listing = list_folder(folder)
+    wnids = any(WNID.fullmatch(name.decode(errors="replace")) for name in listing.folders)
+    return wnids or bool(listing.folders and not listing.pictures)
 
 
 def _split_folders(root: Path) -> dict[str, str]:
