@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -197,6 +198,16 @@ def test_a_writer_that_dies_leaves_the_old_file_and_the_next_one_cleans_up(writt
     save(written, TENSORS, {"second": True})
     assert load(written)[1] == {"second": True}
     assert not partial.exists()
+
+
+def test_a_reader_finds_a_whole_file_at_any_moment(written):
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [save(written, {"t": torch.full((5,), float(i))}, {"i": i}) for i in range(100)])
+        while not writing.done():
+            tensors, card = load(written)
+            assert card == CARD or tensors["t"].tolist() == [card["i"]] * 5
+        writing.result()
+    assert load(written)[1] == {"i": 99}
 
 
 def test_written_bytes_take_the_place_of_the_old_ones(tmp_path):
