@@ -1,4 +1,7 @@
+import json
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -191,3 +194,14 @@ def test_known_keys_are_those_that_a_recipe_writes():
     keys = [f"{name}.{key}" if isinstance(value, dict) else name
             for name, value in written.items() for key in (value if isinstance(value, dict) else [name])]  # fmt: skip
     assert sorted(keys) == sorted(set(known_keys()) - {"start.weights", "views.scale_jitter"})  # which exclude others
+
+
+def test_the_page_on_training_has_every_key_with_its_default():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z0-9_.]+)` \| (.*?) ?\| ", page, re.MULTILINE))
+    written = tomllib.loads(Recipe(net="").to_toml())
+    defaults = dict.fromkeys(known_keys(), "")
+    for name, value in written.items():
+        entries = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+        defaults |= {key: json.dumps(each) for key, each in entries.items()}
+    assert {key: rows.get(key) for key in defaults} == defaults | {"net": ""}

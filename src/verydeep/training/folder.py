@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,8 @@ def check_folder(run: Run, recipe: Recipe, pictures: Dataset) -> None:
         raise RecipeError(f"{folder}: was begun on other pictures than {recipe.data} has now; give another folder")
 
 
-def make_folder(run: Run, recipe: Recipe) -> None:
-    """Make the folder, with its recipe, where it is not there yet.
+def make_folder(run: Run, recipe: Recipe, remarks: Sequence[str] = ()) -> None:
+    """Make the folder, with its recipe under some remarks on it, where it is not there yet.
 
     Raises:
         TrainingError: it cannot be made.
@@ -113,7 +113,8 @@ def make_folder(run: Run, recipe: Recipe) -> None:
     except OSError as error:
         raise TrainingError(f"{run.folder}: cannot be made ({error.strerror}); give another folder") from error
     if not run.recipe.exists():
-        write_atomically(run.recipe, recipe.to_toml().encode())
+        text = "".join(f"# {remark}\n" for remark in remarks) + recipe.to_toml()
+        write_atomically(run.recipe, text.encode())
 
 
 def first_difference(one: Recipe, other: Recipe) -> str:
