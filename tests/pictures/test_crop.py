@@ -1,10 +1,13 @@
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from verydeep.pictures.crop import crop_rescaled, crop_resized, take
+from verydeep.pictures.crop import crop_rescaled, crop_resized, source_window, take
 from verydeep.pictures.resize import rescale, rescaled_size
 from verydeep.pictures.views import View, random_crop, whole
 
@@ -50,14 +53,25 @@ def test_fused_crop_is_pillows_of_a_box_at_most_half_a_pixel_away(height, width,
     picture = noise(height, width, seed)
     rescaled_height, rescaled_width = rescaled_size(height, width, smallest_side)
     view = random_crop(rescaled_height, rescaled_width, 16, np.random.default_rng(seed))
-    across, down = width / rescaled_width, height / rescaled_height
-    exact = np.array([view.left * across, view.top * down, (view.left + 16) * across, (view.top + 16) * down])
-    box = np.floor(exact + 0.5)
-    assert np.abs(box - exact).max() <= 0.5
-    window = Image.fromarray(picture).crop(tuple(box)).resize((16, 16), Image.Resampling.BILINEAR)
+    across, down = Fraction(width, rescaled_width), Fraction(height, rescaled_height)
+    exact = (view.left * across, view.top * down, (view.left + 16) * across, (view.top + 16) * down)
+    box = tuple(floor(side + Fraction(1, 2)) for side in exact)
+    window = Image.fromarray(picture).crop(box).resize((16, 16), Image.Resampling.BILINEAR)
     expected = np.asarray(window)[:, ::-1] if view.mirrored else np.asarray(window)
     # Of noise, one pixel in a million is two levels away: torch's weights have 16 bits, Pillow's 22.
     np.testing.assert_allclose(crop_rescaled(picture, smallest_side, view), expected, rtol=0, atol=2)
+
+
+@given(st.integers(20, 80), st.integers(20, 80), st.integers(16, 60), st.integers(0, 2**32))
+@settings(deadline=None)
+def test_fused_crop_looks_at_nothing_outside_its_window(height, width, smallest_side, seed):
+    picture = noise(height, width, seed)
+    view = random_crop(*rescaled_size(height, width, smallest_side), 16, np.random.default_rng(seed))
+    source = source_window(height, width, smallest_side, view)
+    expected = crop_rescaled(picture, smallest_side, view)
+    picture[: source.top] = picture[source.top + source.height :] = 0
+    picture[:, : source.left] = picture[:, source.left + source.width :] = 0
+    assert np.array_equal(crop_rescaled(picture, smallest_side, view), expected)
 
 
 def test_fused_crop_is_near_the_crop_of_the_rescaled_photograph(photo):

@@ -2,6 +2,7 @@ import io
 import re
 import struct
 import sys
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -357,10 +358,13 @@ def test_pictures_without_pixels_are_refused():
 @given(st.integers(16, 400), st.integers(16, 400), st.integers(1, 500))
 @settings(max_examples=60, deadline=None)
 def test_scaled_decode_is_the_smallest_power_of_two_that_is_at_least(height, width, at_least):
-    encoded = simplejpeg.encode_jpeg(np.zeros((height, width, 3), np.uint8), 50)
+    noise = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
+    encoded = simplejpeg.encode_jpeg(noise, 50)
     shapes = [(-(-height // divisor), -(-width // divisor), 3) for divisor in (8, 4, 2)]
     expected = next((shape for shape in shapes if min(shape[:2]) >= at_least), (height, width, 3))
-    assert decode(encoded, at_least=at_least).shape == expected
+    picture = decode(encoded, at_least=at_least)
+    assert picture.shape == expected
+    assert np.array_equal(picture, simplejpeg.decode_jpeg(encoded, min_height=expected[0], min_width=expected[1]))
 
 
 def test_scaled_decode_looks_like_the_photograph_made_smaller(photo, encode):
@@ -389,6 +393,80 @@ def test_fast_decode_changes_colours_little_and_greys_not_at_all(photo, encode):
     assert abs(difference.mean()) < 0.05
     for exact in (encode(photo, "JPEG", subsampling="4:4:4"), encode(Image.fromarray(photo).convert("L"), "JPEG")):
         assert np.array_equal(decode(exact, fast=True), decode(exact))
+
+
+samplings = st.sampled_from(["444", "422", "420", "440", "411", "Gray"])
+
+
+@given(st.integers(8, 120), st.integers(8, 120), samplings, st.integers(1, 120), st.booleans(), st.data())
+@settings(deadline=None)
+def test_the_rows_asked_for_are_those_of_the_whole(height, width, sampling, at_least, fast, data):
+    noise = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
+    if sampling == "Gray":
+        encoded = simplejpeg.encode_jpeg(noise[:, :, :1].copy(), 80, "GRAY", "Gray")
+    else:
+        encoded = simplejpeg.encode_jpeg(noise, 80, colorsubsampling=sampling)
+    whole = decode(encoded, at_least=at_least, fast=fast)
+    needed = data.draw(st.integers(1, len(whole)))
+    asked = []
+
+    def rows(height, width):
+        asked.append((height, width))
+        return needed
+
+    top = decode(encoded, at_least=at_least, fast=fast, rows=rows)
+    assert asked == [whole.shape[:2]]
+    assert top.shape == whole.shape
+    assert np.array_equal(top[:needed], whole[:needed])
+
+
+def test_few_rows_of_a_jpeg_with_restarts_are_those_of_the_whole(photo, encode):
+    encoded = encode(photo, "JPEG", restart_marker_rows=1)
+    assert b"\xff\xd7" in encoded
+    assert np.array_equal(decode(encoded, rows=lambda height, width: 100)[:100], decode(encoded)[:100])
+
+
+def test_few_rows_take_less_time_to_decode(photo, encode):
+    encoded = encode(photo, "JPEG", quality=95)
+
+    def seconds(**options):
+        start = time.process_time()
+        for _ in range(5):
+            decode(encoded, **options)
+        return time.process_time() - start
+
+    assert min(seconds(rows=lambda height, width: 40) for _ in range(5)) < min(seconds() for _ in range(5)) / 2
+
+
+@pytest.mark.parametrize("file", ["progressive.jpg", "plain.png"])
+def test_files_not_coded_from_top_to_bottom_are_decoded_whole(valid, file):
+    assert np.array_equal(decode(valid[file], rows=lambda height, width: pytest.fail("asked")), decode(valid[file]))
+
+
+def test_turned_pictures_are_decoded_whole(small, encode):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    encoded = encode(small, "JPEG", exif=exif)
+    assert np.array_equal(decode(encoded, rows=lambda height, width: pytest.fail("asked")), decode(encoded))
+    upright = decode(encoded, orientation="ignore")
+    assert np.array_equal(decode(encoded, orientation="ignore", rows=lambda height, width: 20)[:20], upright[:20])
+
+
+@pytest.mark.parametrize("rows", [1, 30, 60])
+def test_a_jpeg_cut_below_the_rows_asked_for_raises(valid, rows):
+    for share in (0.5, 0.8, 0.95):
+        encoded = valid["baseline.jpg"][: int(len(valid["baseline.jpg"]) * share)]
+        with pytest.raises(PictureError, match="Premature end"):
+            decode(encoded, rows=lambda height, width: rows)
+
+
+def test_blemishes_are_forgiven_where_few_rows_are_asked_for(valid):
+    encoded = valid["baseline.jpg"]
+    table = encoded.index(b"\xff\xdb")
+    for blemished in (encoded[:table] + b"\0\0\0" + encoded[table:], encoded[:-2] + bytes(64) + encoded[-2:]):
+        for rows in (20, 60):
+            picture = decode(blemished, rows=lambda height, width, rows=rows: rows)
+            assert np.array_equal(picture[:rows], decode(encoded)[:rows])
 
 
 # ---- Threads, extras ----

@@ -26,12 +26,26 @@ def crop_rescaled(
         smallest_side: of the rescaled picture that the view belongs to, px.
         view: in the rescaled picture's pixels.
     """
-    height, width = picture.shape[:2]
+    height, width, _ = picture.shape
+    source = source_window(height, width, smallest_side, view)
+    window = picture[source.top : source.top + source.height, source.left : source.left + source.width]
+    cropped = resize(window, view.height, view.width)
+    return _mirror(cropped) if view.mirrored else cropped
+
+
+def source_window(height: int, width: int, smallest_side: int, view: View) -> View:
+    """The window of the picture as decoded that a view of it rescaled shows, its ends at the nearest whole pixels.
+
+    Args:
+        height: of the picture as decoded, px.
+        width: of the same.
+        smallest_side: of the rescaled picture that the view belongs to, px.
+        view: in the rescaled picture's pixels.
+    """
     rescaled_height, rescaled_width = rescaled_size(height, width, smallest_side)
     top, bottom = _scaled(view.top, view.top + view.height, height, rescaled_height)
     left, right = _scaled(view.left, view.left + view.width, width, rescaled_width)
-    cropped = resize(picture[top:bottom, left:right], view.height, view.width)
-    return _mirror(cropped) if view.mirrored else cropped
+    return View(top, left, bottom - top, right - left, view.mirrored)
 
 
 def crop_resized(picture: UInt8[np.ndarray, "h w 3"], view: View, side: int) -> UInt8[np.ndarray, "{side} {side} 3"]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-import simplejpeg
 from jaxtyping import UInt8
 from PIL import (
     BmpImagePlugin,
@@ -20,6 +19,7 @@ from PIL import (
 )
 
 from verydeep.errors import PictureError
+from verydeep.pictures.jpeg import START, Rows, decode_jpeg, read_header
 
 MAX_MEGAPIXELS = 250.0  # more is taken for a decompression bomb
 Orientation = Literal["apply", "ignore"]
@@ -33,6 +33,7 @@ def decode(
     max_megapixels: float = MAX_MEGAPIXELS,
     at_least: int | None = None,
     fast: bool = False,
+    rows: Rows | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The picture in `encoded`, RGB; its format is found from the content, whatever its name says.
 
@@ -48,14 +49,22 @@ def decode(
             side stays this long, px. For training only.
         fast: leaves the colours of a JPEG at the lower resolution that most are stored at, instead of interpolating
             them. For training only: docs/decisions/003-training-may-decode-coarsely.md.
+        rows: says, from the height and width that the picture will have, how many rows from the top will be looked at;
+            those below may hold anything. It is called where it saves work, else not. For training only.
 
     Raises:
         PictureError: whatever is wrong with the bytes.
     """
-    if encoded.startswith(JPEG_START):
-        picture = _decode_jpeg(encoded, name, max_megapixels, at_least, fast)
+    if encoded.startswith(START) and (header := read_header(encoded)):
+        height, width, _ = header
+        _check_size(height, width, max_megapixels, name)
+        turn = _jpeg_turn(encoded) if orientation == "apply" else UPRIGHT
+        try:
+            picture = decode_jpeg(encoded, header, at_least, fast, rows if turn == UPRIGHT else None)
+        except ValueError as error:
+            raise _cannot_be_decoded(name, error) from None
         if picture is not None:
-            return _turned(picture, _jpeg_turn(encoded) if orientation == "apply" else UPRIGHT)
+            return _turned(picture, turn)
     image = _open(encoded, name, max_megapixels)
     try:
         image.load()
@@ -73,7 +82,6 @@ def read_size(
     return (image.width, image.height) if turn >= 5 else (image.height, image.width)
 
 
-JPEG_START = b"\xff\xd8"
 UPRIGHT = 1
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation → what sets the picture upright
     UPRIGHT: lambda picture: picture,
@@ -89,49 +97,6 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation →
 
 def _turned(picture: np.ndarray, turn: int) -> np.ndarray:
     return np.ascontiguousarray(TURNS[turn](picture))
-
-
-def _decode_jpeg(
-    encoded: bytes, name: str, max_megapixels: float, at_least: int | None, fast: bool
-) -> np.ndarray | None:
-    """The pixels as they lie in the file, or None where Pillow is to try: CMYK, rare forms, harmless blemishes."""
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded, strict=False)
-        _check_size(height, width, max_megapixels, name)
-        divisor = 1 if at_least is None else _divisor(min(height, width), at_least)
-        picture: np.ndarray = simplejpeg.decode_jpeg(
-            encoded,
-            colorspace="CMYK" if colours in CMYK else "RGB",
-            fastupsample=fast,
-            min_height=-(-height // divisor),
-            min_width=-(-width // divisor),
-        )
-    except PictureError:
-        raise
-    except Exception as error:  # mostly ValueError, but a damaged header was seen to give a KeyError
-        if DAMAGE.search(str(error)) and not _is_padding(encoded, str(error)):
-            raise _cannot_be_decoded(name, error) from None
-        return None
-    return picture if colours not in CMYK else None
-
-
-CMYK = ("CMYK", "YCCK")
-# What libjpeg says and then goes on with grey or shifted pixels; Pillow lets all but the first pass.
-DAMAGE = re.compile("premature end|corrupt|inconsistent progression", re.IGNORECASE)
-
-
-def _divisor(smallest_side: int, at_least: int) -> int:
-    """The largest of 8, 4, 2, 1 that leaves `at_least`; scales between these take longer to decode, not shorter."""
-    return next((divisor for divisor in (8, 4, 2) if -(-smallest_side // divisor) >= at_least), 1)
-
-
-def _is_padding(encoded: bytes, warning: str) -> bool:
-    """Whether the bytes that libjpeg skipped are zeros before the end of the picture, as some cameras write them."""
-    skipped = re.search("([0-9]+) extraneous bytes before marker 0xd9", warning)
-    if skipped is None:
-        return "extraneous" in warning  # between segments: no pixels are lost
-    before_end = encoded[: encoded.rfind(b"\xff\xd9")]
-    return before_end.endswith(bytes(int(skipped[1])))
 
 
 def _jpeg_turn(encoded: bytes) -> int:
@@ -180,7 +145,7 @@ def _open_heic(file: io.BytesIO) -> ImageFile.ImageFile:
 
 
 OPENERS: tuple[tuple[tuple[tuple[int, bytes], ...], Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
-    (((0, JPEG_START),), JpegImagePlugin.JpegImageFile),
+    (((0, START),), JpegImagePlugin.JpegImageFile),
     (((0, b"\x89PNG\r\n\x1a\n"),), PngImagePlugin.PngImageFile),
     (((8, b"WEBP"),), WebPImagePlugin.WebPImageFile),
     (((0, b"GIF87a"), (0, b"GIF89a")), GifImagePlugin.GifImageFile),
