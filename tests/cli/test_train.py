@@ -80,3 +80,18 @@ def test_ctrl_c_leaves_a_run_that_goes_on(recipe, pictures, tmp_path):
     assert process.returncode == 130
     assert "the same command goes on" in last
     assert verydeep.load_net(tmp_path / "run")[0].name == "vgg-a"
+
+
+def test_a_folder_alone_is_trained_on_by_a_recipe_that_is_explained_and_kept(pictures, tmp_path, capsys):
+    folder = tmp_path / "run"
+    arguments = ["train", str(pictures), "--run", str(folder), "--from-scratch", "--minutes", "0.1", "--device", "cpu"]
+    assert run(arguments) == 0
+    result = capsys.readouterr()
+    assert result.out == f"{folder}/net.safetensors\n"
+    assert "schedule:" in result.err
+    assert str(pictures) in (folder / "recipe.toml").read_text()
+
+
+def test_options_of_a_folder_are_refused_beside_a_recipe(recipe, pictures, capsys):
+    assert run(["train", str(recipe), str(pictures), "--from-scratch"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

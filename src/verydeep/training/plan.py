@@ -38,6 +38,7 @@ def train_folder(
     run: str | Path | None = None,
     from_scratch: bool = False,
     minutes: float | None = None,
+    device: str = "auto",
     say: Say = lambda line: None,
     show: Callable[[Moment], None] = lambda moment: None,
 ) -> Run:
@@ -48,6 +49,7 @@ def train_folder(
         run: the run's folder; by default `runs/` and the data set's name.
         from_scratch: whether to begin from random weights instead of the bundled net's.
         minutes: that it may take.
+        device: where to compute.
         say: gets a line for each choice with its reason, and all that `train` has to say.
         show: gets every step and epoch.
     """
@@ -55,7 +57,7 @@ def train_folder(
     if kept.recipe.exists():  # measured anew, the choice might be another one
         say(f"{kept.folder}: goes on by the recipe that was chosen when it began")
         return train(read_recipe(kept.recipe), data=folder, run=kept.folder, say=say, show=show)
-    recipe, reasons = plan(folder, from_scratch=from_scratch, minutes=minutes)
+    recipe, reasons = plan(folder, from_scratch=from_scratch, minutes=minutes, device=device)
     for reason in reasons:
         say(reason)
     check_folder(kept, recipe, divide(recipe)[0])
@@ -64,7 +66,7 @@ def train_folder(
 
 
 def plan(
-    folder: str | Path, *, from_scratch: bool = False, minutes: float | None = None
+    folder: str | Path, *, from_scratch: bool = False, minutes: float | None = None, device: str = "auto"
 ) -> tuple[Recipe, Sequence[str]]:
     """A recipe that gives a sensible net in reasonable time, and why it is what it is, line by line.
 
@@ -77,7 +79,7 @@ def plan(
     counts = np.bincount(pictures.labels, minlength=len(pictures.classes))
     usual = min(MINUTES + len(pictures) / PICTURES_A_MINUTE, MOST_MINUTES)
     minutes = usual if minutes is None else minutes
-    start = choose_start(pictures, minutes, from_scratch=from_scratch)
+    start = choose_start(pictures, minutes, choose_compute(device), from_scratch=from_scratch)
     crop, batch = start.sizes["crop"], batch_size(len(pictures))
     smallest, largest = round(crop * 256 / 224), round(crop * 320 / 224)
     testing = len(watched) / (3 * len(pictures))  # what a validation takes, in epochs: it goes one way instead of three
@@ -106,6 +108,7 @@ def plan(
         "views": {"scale_jitter": (smallest, largest)},
         "regularisation": {"dropout": 0.2, "label_smoothing": 0.1},
         "validation": {"every": every},
+        "compute": {"device": device},
     }, "plan")  # fmt: skip
     return recipe, reasons
 
@@ -131,9 +134,8 @@ class Start:
     reason: str
 
 
-def choose_start(pictures: Dataset, minutes: float, *, from_scratch: bool) -> Start:
+def choose_start(pictures: Dataset, minutes: float, compute: Compute, *, from_scratch: bool) -> Start:
     """The bundled net, or a narrow one with random weights, at the largest crop that pictures and time allow."""
-    compute = choose_compute()
     if BUNDLED in bundled() and not from_scratch:
         card = load(bundled()[BUNDLED])[1]
         sizes = {key: card[key] for key in ("net", "width", "hidden", "crop")}
