@@ -19,7 +19,7 @@ from PIL import (
 )
 
 from verydeep.errors import PictureError
-from verydeep.pictures.jpeg import START, Rows, decode_jpeg, read_header
+from verydeep.pictures.jpeg import START, JPEGDamage, Rows, decode_jpeg, read_header
 
 MAX_MEGAPIXELS = 250.0  # more is taken for a decompression bomb
 Orientation = Literal["apply", "ignore"]
@@ -61,7 +61,7 @@ def decode(
         turn = _jpeg_turn(encoded) if orientation == "apply" else UPRIGHT
         try:
             picture = decode_jpeg(encoded, header, at_least, fast, rows if turn == UPRIGHT else None)
-        except ValueError as error:
+        except JPEGDamage as error:
             raise _cannot_be_decoded(name, error) from None
         if picture is not None:
             return _turned(picture, turn)

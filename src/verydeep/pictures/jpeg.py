@@ -15,6 +15,10 @@ LOWER_PART = re.compile("extraneous bytes before marker 0xd[0-79]")  # a restart
 Rows = Callable[[int, int], int]
 
 
+class JPEGDamage(Exception):
+    """What libjpeg says of a file whose pixels are not all what they should be."""
+
+
 def read_header(encoded: bytes) -> tuple[int, int, str] | None:
     """Height, width and colours, or None for a form that simplejpeg does not know."""
     try:
@@ -40,7 +44,7 @@ def decode_jpeg(
         rows: from height and width, how many rows from the top are needed.
 
     Raises:
-        ValueError: for damage, with what libjpeg says of it.
+        JPEGDamage: pixels are missing or wrong.
     """
     height, width, colours = header
     divisor = 1 if at_least is None else _divisor(min(height, width), at_least)
@@ -64,7 +68,7 @@ def decode_jpeg(
         if needed < height and LOWER_PART.search(str(error)):
             return picture
         if DAMAGE.search(str(error)) and not _is_padding(encoded, str(error)):
-            raise ValueError(str(error)) from None
+            raise JPEGDamage(str(error)) from None
         return None
     return None if colours in CMYK else picture
 
