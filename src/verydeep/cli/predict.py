@@ -15,7 +15,10 @@ def predict(
         Argument(metavar="FILES", help="Pictures, folders of pictures, or - for standard input.", show_default=False),
     ],
     net: Annotated[str, Option(help="A file of weights, a run's folder, or a name.")] = "tiny-imagenet",
-    protocol: Annotated[str, Option(metavar="NAME", help="Such as centre or dense@64,72,80.")] = "dense",
+    protocol: Annotated[
+        str | None,
+        Option(metavar="NAME", help="Such as centre or dense@64,72,80; by default what the net was found best by."),
+    ] = None,
     threads: Threads = None,
     device: Device = "auto",
     json: Json = None,
@@ -27,11 +30,12 @@ def predict(
     import verydeep
     from verydeep.data.paths import printable
     from verydeep.evaluation.error_table import write_rows
-    from verydeep.evaluation.predict import credentials
+    from verydeep.evaluation.predict import best_protocol, credentials
     from verydeep.evaluation.predict import predict as predictions
 
     loaded, card = verydeep.load_net(net)
     remark(credentials(net, loaded, card))
+    protocol = protocol or best_protocol(card)
     rows, bad = [], 0
     for prediction in predictions(loaded, files, protocol, device=device, threads=threads):
         if prediction.error:

@@ -128,6 +128,12 @@ def walk(folder: Path) -> Iterator[str]:
         yield from walk(folder / name.decode(errors="surrogateescape"))
 
 
+def best_protocol(card: Mapping[str, Any]) -> str:
+    """The protocol by which a net errs least, as its card has measured it; dense testing where it has not."""
+    rows = card.get("errors", [])
+    return min(rows, key=lambda row: row["top1_error"])["protocol"] if rows else "dense"
+
+
 def credentials(where: str, net: Net, card: Mapping[str, Any]) -> str:
     """One line on what a net knows and how often it errs, from its card."""
     known = f"{where}: {net.name} with {len(net.classes):,} classes"

@@ -5,7 +5,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ PROTOCOLS = ("centre@64", "dense@56", "dense@64", "dense@56,64,72")
 
 def bundle(
     run: Run, data: str | Path, folder: Path, *, terms: str = TERMS, protocols: Sequence[str] = PROTOCOLS
-) -> list[dict[str, Any]]:
+) -> Sequence[Mapping[str, Any]]:
     """Write the run's net in half precision under the run's name, with the errors of that very file in its card.
 
     Args:
@@ -62,7 +62,7 @@ def main(run: str, data: str, rows: str) -> None:
     folder.mkdir(exist_ok=True)
     errors = bundle(Run(Path(run)), data, folder)
     write_rows(Path(rows), errors)
-    print(json.dumps(errors, indent=1))
+    print(json.dumps(list(errors), indent=1))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 What `make demo` runs. It shows the bundled net on two real photographs, too, and ends with what to do next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +16,38 @@ from verydeep.errors import VerydeepError
 from verydeep.evaluation.error_table import ErrorTable, write_rows
 from verydeep.evaluation.evaluate import evaluate
 from verydeep.evaluation.posteriors import posteriors
-from verydeep.nets.registry import read_net
+from verydeep.evaluation.predict import best_protocol, credentials, predict
+from verydeep.nets.registry import bundled, read_net
 from verydeep.studies.report import Example, write_report
+from verydeep.training.plan import BUNDLED
 from verydeep.training.recipe import Recipe, parse_recipe
 from verydeep.training.run import Moment, Run, train
 
-SCALES = (48, 56, 72)  # Q of the several-scales row, px; the middle one is the single scale
+SCALES = (64, 80, 96)  # Q of the several-scales row, px; the middle one is the single scale
 PROTOCOLS = [f"centre@{SCALES[1]}", f"dense@{SCALES[1]}", f"dense@{','.join(map(str, SCALES))}"]
 EXAMPLES = 12  # pictures of the report
 SHALLOW: dict[str, Any] = {
     "net": "vgg-a-bn",  # without normalisation narrow nets need more minutes than a demo has
     "width": 0.25,
-    "crop": 48,
+    "crop": 64,
     "hidden": 256,
     "start": {"law": "he", "standardise": True},
     "optimizer": {"learning_rate": 0.05, "batch": 32},
-    "schedule": {"kind": "one-cycle", "epochs": 12, "warm_up": 1.0},
-    "views": {"scale_jitter": (50, 72), "mirror": False},  # a mirrored digit is another sign
+    "schedule": {"kind": "one-cycle", "epochs": 9, "warm_up": 1.0},
+    "views": {"scale_jitter": (64, 96), "mirror": False},  # a mirrored digit is another sign
     "regularisation": {"dropout": 0.2},
     "validation": {"protocol": PROTOCOLS[0]},
 }
 DEEP: dict[str, Any] = SHALLOW | {
     "net": "vgg-b-bn",
     "optimizer": {"learning_rate": 0.03, "batch": 32},
-    "schedule": {"kind": "one-cycle", "epochs": 6, "warm_up": 0.5},
+    "schedule": {"kind": "one-cycle", "epochs": 5, "warm_up": 0.5},
 }
+NEXT = (
+    "verydeep predict holiday.jpg          # what a photograph of yours shows",
+    "verydeep train photos                 # a net for your own classes: a folder of pictures for each",
+    "verydeep evaluate runs/photos photos  # how good it is",
+)
 
 
 def demo(
@@ -76,14 +84,14 @@ def demo(
             raise VerydeepError(f"{folder}: cannot be made ({error.strerror}); give another folder") from error
         say("1. Makes the built-in pictures: real handwritten digits on pieces of real photographs")
         make_digits(digits)
-    say("2. Trains net A, a quarter as wide, on crops of 64 pixels")
+    say(f"2. Trains net A, batch-normalised and a quarter as wide, on crops of {SHALLOW['crop']} pixels")
     shallow = train(recipe(SHALLOW, digits, device), run=folder / "a", say=say, show=show)
     say("3. Trains net B, whose layers of the same names start from net A's")
     grafted = DEEP | {"start": DEEP["start"] | {"graft": str(shallow.folder)}}
     deep = train(recipe(grafted, digits, device), run=folder / "b", say=say, show=show)
     say("4. Tests both: the centre crop, the whole picture densely, and densely at three scales")
     pictures = open_dataset(digits, split="val")
-    rows: list[dict[str, Any]] = []
+    rows: list[Mapping[str, Any]] = []
     for run in (shallow, deep):
         net, _ = read_net(run.net)
         rows += evaluate(net, pictures, PROTOCOLS, device=device, weights=run.folder.name).rows
@@ -97,8 +105,25 @@ def demo(
     ]
     write_report(folder / "report.html", title="The demo: handwritten digits on photographs", rows=rows,
                  runs=[shallow.folder, deep.folder], examples=examples(deep, digits, device), notes=notes)  # fmt: skip
+    if BUNDLED in bundled():
+        say("5. Asks the net that comes with verydeep what two photographs show")
+        show_bundled(device, say)
     say(f"The report, to look at in a browser: {folder / 'report.html'}")
+    say("Now with pictures of yours:")
+    for line in NEXT:
+        say(f"  {line}")
     return table
+
+
+def show_bundled(device: str, say: Callable[[str], None]) -> None:
+    """Say what the bundled net takes scikit-learn's two photographs for, and how often it errs."""
+    net, card = read_net(bundled()[BUNDLED])
+    say(credentials(BUNDLED, net, card))
+    photographs = Path(str(files("sklearn.datasets").joinpath("images")))
+    paths = [photographs / name for name in ("china.jpg", "flower.jpg")]
+    for prediction in predict(net, paths, best_protocol(card), device=device):
+        best = ", ".join(f"{card['names'].get(key, key)} {100 * posterior:.0f} %" for key, posterior in prediction.best)
+        say(f"{Path(prediction.image).name}: {best}")
 
 
 def recipe(values: dict[str, Any], digits: Path, device: str) -> Recipe:
