@@ -96,7 +96,7 @@ def mean_scores(net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room) -> Float[
                 raise DeviceError(
                     f"{net.name}: {pixels.device.type} has too little memory for a view of {width} × {height} px; "
                     "use smaller scales"
-                ) from None
+                ) from error
             room.pixels = len(views) // 2 * height * width
             continue
         if scores.shape != (len(views), len(net.classes)):
@@ -108,8 +108,8 @@ def mean_scores(net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room) -> Float[
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch says that memory ran out; only on CUDA has it a class of error for that."""
-    words = ("not enough memory", "DefaultCPUAllocator", "out of memory")
+    """Whether torch says that memory ran out; only for CUDA has it a class of error of its own."""
+    words = ("not enough memory", "DefaultCPUAllocator", "out of memory", "could not create a")  # the last is oneDNN's
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 

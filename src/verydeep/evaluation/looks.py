@@ -22,7 +22,7 @@ from verydeep.pictures.crop import take
 from verydeep.pictures.resize import rescale
 
 T = TypeVar("T")
-PENDING_PIXELS = 2**25  # of views that wait for others of their shape: 100 MB
+PENDING = 16  # full groups: as many pixels may wait for others of their shape
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,15 @@ def ahead(function: Callable[[int], T], items: Iterable[int], threads: int) -> I
                 future.cancel()
 
 
-def group_by_shape(looks: Iterable[Look], pixels: int, pending: int = PENDING_PIXELS) -> Iterator[list[Look]]:
+def group_by_shape(looks: Iterable[Look], pixels: int, pending: int | None = None) -> Iterator[list[Look]]:
     """The same views in groups of one shape, none lost.
 
     Args:
         looks: views of any shapes.
         pixels: of a full group, which leaves at once; a single view may have more.
-        pending: pixels that may wait; beyond it the group with the most pixels leaves.
+        pending: pixels that may wait, by default those of some full groups; beyond it the group with the most leaves.
     """
+    pending = PENDING * pixels if pending is None else pending
     groups: dict[tuple[int, int], list[Look]] = {}
     waiting = 0
     for look in looks:
