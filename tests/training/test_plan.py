@@ -5,6 +5,7 @@ from PIL import Image
 
 from verydeep.device import Compute
 from verydeep.errors import DatasetError, RecipeError
+from verydeep.nets.registry import bundled
 from verydeep.training.loop import Step
 from verydeep.training.plan import batch_size, duration, plan, time_net, train_folder
 from verydeep.training.recipe import read_recipe
@@ -115,3 +116,14 @@ def test_larger_pictures_get_a_larger_crop(tmp_path):
     recipe, _ = plan(tmp_path, from_scratch=True, minutes=60.0)
     assert recipe.crop == 128
     assert recipe.smallest_sides == (146, 183)
+
+
+@pytest.mark.skipif("tiny-imagenet" not in bundled(), reason="this copy brings no net")
+def test_the_bundled_net_is_fine_tuned_unless_it_shall_not(few, tmp_path):
+    recipe, reasons = plan(few, minutes=1e-4)
+    assert recipe.start.weights == "tiny-imagenet"
+    assert reasons[1].startswith("net: fine-tunes tiny-imagenet, which comes with verydeep")
+    assert plan(few, from_scratch=True, minutes=1e-4)[0].start.weights is None
+    lines = []
+    train_folder(few, run=tmp_path / "run", minutes=1e-4, say=lines.append)
+    assert any("starts from tiny-imagenet, but for fc8" in line for line in lines)

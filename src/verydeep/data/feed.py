@@ -113,7 +113,9 @@ class Batch:
 
 
 class Feed:
-    """The batches of each epoch: every picture once, split into batches whose sizes differ by one at most.
+    """The batches of each epoch: every picture once, in batches whose sizes differ by one at most.
+
+    Decision: docs/decisions/008-batches-of-an-epoch.md.
 
     Args:
         dataset: labelled pictures.

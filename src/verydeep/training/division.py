@@ -1,4 +1,4 @@
-"""Which pictures are trained on, and which are watched."""
+"""Which pictures are trained on, and which are watched. Decision: docs/decisions/052-pictures-held-out.md."""
 
 import numpy as np
 from jaxtyping import Int64

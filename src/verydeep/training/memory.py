@@ -40,8 +40,8 @@ class Need:
         fits = (available - self.fixed) // self.per_picture
         if fits < 1:
             raise DeviceError(
-                f"memory: this net needs {(self.fixed + self.per_picture) / 1e9:.2f} GB for one picture, "
-                f"{available / 1e9:.2f} GB may be taken; use a smaller width or crop"
+                f"memory: this net needs {amount(self.fixed + self.per_picture)} for one picture, "
+                f"{amount(available)} may be taken; use a smaller width or crop"
             )
         parts = -(-batch // min(fits, batch))
         return -(-batch // parts)
@@ -79,3 +79,8 @@ def training_need(net: VGG, data_type: torch.dtype, *, averaged: bool = False) -
     trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad) * FLOAT
     narrow = weights * size // FLOAT if size < FLOAT else 0  # a copy of the weights in the maps' data type
     return Need(weights * (1 + averaged) + 2 * trained + narrow, kept, 2 * largest * size)
+
+
+def amount(size: int) -> str:
+    """Bytes for a person."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

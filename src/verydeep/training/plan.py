@@ -56,7 +56,10 @@ def train_folder(
     kept = Run(Path(run) if run else Path("runs") / Path(folder).resolve().name)
     if kept.recipe.exists():  # measured anew, the choice might be another one
         say(f"{kept.folder}: goes on by the recipe that was chosen when it began")
-        return train(read_recipe(kept.recipe), data=folder, run=kept.folder, say=say, show=show)
+        recipe = read_recipe(kept.recipe)
+        if device != "auto":
+            recipe = recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"device": device})})
+        return train(recipe, data=folder, run=kept.folder, say=say, show=show)
     recipe, reasons = plan(folder, from_scratch=from_scratch, minutes=minutes, device=device)
     for reason in reasons:
         say(reason)

@@ -15,7 +15,7 @@ from verydeep.data.statistics import Statistics
 from verydeep.device import Compute, available_memory, keep_pages
 from verydeep.errors import RecipeError
 from verydeep.evaluation.evaluate import evaluate
-from verydeep.evaluation.posteriors import labels_of
+from verydeep.evaluation.posteriors import default_threads, labels_of
 from verydeep.evaluation.protocol import parse
 from verydeep.nets.registry import save_net
 from verydeep.nets.vgg import VGG
@@ -26,7 +26,7 @@ from verydeep.training.division import divide
 from verydeep.training.folder import Run, check_folder, choose_again, make_folder, measure_once, note_environment
 from verydeep.training.log import Log, Say, epoch_line, epoch_text, step_line
 from verydeep.training.loop import LOOK_EVERY, Epoch, train_epochs
-from verydeep.training.memory import SHARE, training_need
+from verydeep.training.memory import SHARE, amount, training_need
 from verydeep.training.recipe import Recipe, read_recipe
 from verydeep.training.schedule import Plateau
 from verydeep.training.speed import Moment, Speed
@@ -74,19 +74,19 @@ def train(
     check_folder(kept, recipe, pictures)
     net = start_net(recipe, pictures.classes, say, resumes=kept.checkpoint.exists())
     refuse_unfit(net, watched, recipe)
-    compute = choose_again(recipe, kept)
-    make_folder(kept, recipe)
-    note_environment(kept, pictures, watched, compute, say)
-    threads = recipe.compute.threads or min(8, os.cpu_count() or 1)
-    statistics = measure_once(kept, pictures, recipe, threads, say)
-    set_colours(net, recipe, statistics)
     choose_trained(net, recipe)
+    compute = choose_again(recipe, kept)
     net.to(device=compute.device).to(memory_format=compute.layout)
-    batch = min(recipe.optimizer.batch, len(pictures))
-    micro_batch = plan_memory(net, batch, recipe, compute, say)
     say(f"{recipe.net}: {sum(parameter.numel() for parameter in net.parameters()):,} parameters; {len(pictures):,} "
         f"pictures of {len(pictures.classes)} classes, {len(watched):,} watched; "
         f"EXIF orientation: {pictures.orientation}")  # fmt: skip
+    batch = min(recipe.optimizer.batch, len(pictures))
+    micro_batch = plan_memory(net, batch, recipe, compute, say)
+    make_folder(kept, recipe)  # nothing is written before it is known to fit
+    note_environment(kept, pictures, watched, compute, say)
+    threads = recipe.compute.threads or default_threads()
+    statistics = measure_once(kept, pictures, recipe, threads, say)
+    set_colours(net, recipe, statistics)
     state = State(
         net,
         make_optimizer(net, recipe),
@@ -124,6 +124,7 @@ def follow(
         say(f"{run.folder}: has ended after epoch {progress.epoch}")
         return
     began, saved = time.perf_counter() - card["seconds"], time.perf_counter()
+    named: set[str] = set()  # of the pictures that cannot be decoded
     speed = Speed(len(feed.dataset), feed.steps, recipe.schedule.epochs, recipe.validation.every)
 
     def validate(net: VGG) -> dict[str, float]:
@@ -156,8 +157,9 @@ def follow(
                         line = step_line(measured, moment)
                         log.add(line)
                         draw(line)
-                    for name in measured.skipped:
+                    for name in set(measured.skipped) - named:
                         say(f"skipped: {name} cannot be decoded")
+                    named.update(measured.skipped)
                 show(moment)
                 if time.perf_counter() - saved >= 60 * recipe.compute.checkpoint_minutes:
                     save()
@@ -185,8 +187,8 @@ def plan_memory(net: VGG, batch: int, recipe: Recipe, compute: Compute, say: Say
     free = int(recipe.compute.memory * 1e9) if recipe.compute.memory else int(available_memory(compute.device) * SHARE)
     micro_batch = recipe.optimizer.micro_batch or need.micro_batch(batch, free)
     say(f"computes in {str(compute.data_type).removeprefix('torch.')} on {compute.device}: {compute.why}")
-    say(f"memory: {need.fixed / 1e9:.2f} GB and {need.per_picture / 1e6:.1f} MB a picture, {free / 1e9:.1f} GB may be "
-        f"taken: {batch} pictures a step, {min(batch, micro_batch)} at a time")  # fmt: skip
+    say(f"memory: {amount(need.fixed)} and {amount(need.per_picture)} a picture, {amount(free)} may be taken: "
+        f"{batch} pictures a step, {min(batch, micro_batch)} at a time")  # fmt: skip
     return micro_batch
 
 

@@ -19,7 +19,7 @@ class Plateau:
         drops: how often the rate has dropped.
         ended: whether there was a plateau after the last drop.
 
-    Source: section 3.1.
+    Source: section 3.1. Decision: docs/decisions/050-when-the-rate-drops.md.
     """
 
     schedule: Schedule

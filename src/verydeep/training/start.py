@@ -69,7 +69,10 @@ def set_colours(net: VGG, recipe: Recipe, statistics: Statistics) -> None:
 
 
 def make_optimizer(net: VGG, recipe: Recipe) -> SGD:
-    """Gradient descent with momentum, with L2 on the weights and by choice on the rest. Source: section 3.1."""
+    """Gradient descent with momentum, with L2 on the weights and by choice on the rest.
+
+    Source: section 3.1. Decision: docs/decisions/051-weight-decay-and-velocity.md.
+    """
     trained = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
     weights = [parameter for parameter in trained.values() if parameter.dim() > 1]
     others = [parameter for parameter in trained.values() if parameter.dim() <= 1]  # biases, scales and shifts
