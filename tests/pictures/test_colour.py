@@ -1,11 +1,12 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verydeep.pictures.colour import IMAGENET, RGBShift
 
 
 @given(st.integers(0, 2**32))
+@settings(deadline=None)
 def test_axes_and_deviations_are_those_of_the_covariance(seed):
     factor = np.random.default_rng(seed).normal(0, 30, (3, 3))
     covariance = factor @ factor.T

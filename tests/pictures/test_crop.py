@@ -17,6 +17,7 @@ def noise(height, width, seed=0):
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.data())
+@settings(deadline=None)
 def test_take_is_each_pixel_of_the_window_in_turn(height, width, data):
     picture = noise(height, width)
     view = View(

@@ -65,13 +65,13 @@ def test_pictures_can_be_written_to_and_lie_in_one_piece(valid, file):
     assert picture.flags.c_contiguous
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr", "LAB", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "LAB", "I;16"])
 def test_modes_that_a_tiff_can_have_are_read(small, encode, mode):
     image = Image.fromarray(small)
     image = Image.fromarray(np.full((60, 80), 0x7F03, np.uint16)) if mode == "I;16" else image.convert(mode)
     picture = decode(encode(image, "TIFF"))
     assert picture.shape == (60, 80, 3)
-    if mode in ("1", "L", "P", "CMYK", "YCbCr", "LAB"):
+    if mode in ("1", "L", "P", "CMYK", "LAB"):
         assert np.array_equal(picture, np.asarray(image.convert("RGB")))
 
 
@@ -196,6 +196,7 @@ def test_truncated_files_raise(valid, file, share):
 
 
 @given(st.integers(0, 10_000))
+@settings(deadline=None)
 def test_a_jpeg_cut_anywhere_raises(valid, cut):
     for file in ("baseline.jpg", "progressive.jpg"):
         with pytest.raises(PictureError):

@@ -18,7 +18,7 @@ def noise(height, width, seed=0):
 
 
 @given(sides, sides, sides, sides)
-@settings(deadline=None)  # the first call loads torch
+@settings(deadline=None)
 def test_resize_is_pillows_bilinear(height, width, new_height, new_width):
     picture = noise(height, width)
     pillow = Image.fromarray(picture).resize((new_width, new_height), Image.Resampling.BILINEAR)
@@ -62,6 +62,7 @@ def test_resize_gives_an_ordinary_array():
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 600))
+@settings(deadline=None)
 def test_rescaled_size_has_the_smallest_side_and_the_other_rounded_halves_up(height, width, smallest_side):
     short, long = min(height, width), max(height, width)
     expected = floor(Fraction(long * smallest_side, short) + Fraction(1, 2))

@@ -3,7 +3,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verydeep.errors import PictureError
@@ -14,6 +14,7 @@ seeds = st.integers(0, 2**32)
 
 
 @given(sides, sides, sides)
+@settings(deadline=None)
 def test_centre_crop_is_the_middle_one_of_all_places_the_upper_left_of_two(height, width, crop):
     if crop > min(height, width):
         with pytest.raises(PictureError, match=f"{width}x{height} px holds no crop of {crop} px"):
@@ -30,6 +31,7 @@ def test_whole_picture_is_a_view():
 
 
 @given(sides, sides, st.integers(1, 600), seeds)
+@settings(deadline=None)
 def test_random_crops_lie_inside(height, width, crop, seed):
     crop = min(crop, height, width)
     view = random_crop(height, width, crop, np.random.default_rng(seed))
@@ -59,6 +61,7 @@ def test_random_crop_of_a_small_picture_is_refused():
 
 
 @given(sides, sides, seeds)
+@settings(deadline=None)
 def test_random_resized_crops_lie_inside(height, width, seed):
     view = random_resized_crop(height, width, np.random.default_rng(seed))
     assert 0 <= view.top < view.top + view.height <= height
@@ -66,6 +69,7 @@ def test_random_resized_crops_lie_inside(height, width, seed):
 
 
 @given(st.integers(200, 600), st.integers(200, 600), seeds)
+@settings(deadline=None)
 def test_random_resized_crops_keep_to_area_and_aspect(height, width, seed):
     area, aspect = (0.2, 0.5), (0.8, 1.25)
     view = random_resized_crop(height, width, np.random.default_rng(seed), area, aspect)
