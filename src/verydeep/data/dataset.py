@@ -14,6 +14,7 @@ from jaxtyping import Int, Int64, UInt8
 from verydeep.data.paths import Paths, printable
 from verydeep.errors import PictureError
 from verydeep.pictures.decode import MAX_MEGAPIXELS, decode, read_size
+from verydeep.pictures.jpeg import Rows
 
 UNLABELLED = -1
 HEADER = 65_536  # bytes in which the size of nearly every picture stands
@@ -51,14 +52,18 @@ class Dataset(ABC):
         return len(self.images)
 
     @abstractmethod
-    def picture(self, index: int, at_least: int | None = None, fast: bool = False) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(
+        self, index: int, at_least: int | None = None, fast: bool = False, rows: Rows | None = None
+    ) -> UInt8[np.ndarray, "h w 3"]:
         """The decoded picture.
 
         Args:
             index: of the picture.
             at_least: a JPEG may be decoded at a smaller scale as long as its smallest side keeps so many pixels. For
                 training only: every protocol tests on the whole picture.
-            fast: a JPEG may be decoded in coarser arithmetic. For training only.
+            fast: the colours of a JPEG may stay at the resolution that they are stored at. For training only.
+            rows: from height and width, how many rows from the top are needed; called only where that saves work, and
+                then the rows below may hold anything. For training only.
 
         Raises:
             PictureError: it cannot be read, decoded, or is too large.
@@ -105,7 +110,9 @@ class PictureFiles(Dataset):
         """The bytes of the picture's file."""
         return self._read(index, -1)
 
-    def picture(self, index: int, at_least: int | None = None, fast: bool = False) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(
+        self, index: int, at_least: int | None = None, fast: bool = False, rows: Rows | None = None
+    ) -> UInt8[np.ndarray, "h w 3"]:
         """The decoded picture: see `Dataset.picture`."""
         return decode(
             self.encoded(index),
@@ -114,6 +121,7 @@ class PictureFiles(Dataset):
             max_megapixels=self.max_megapixels,
             at_least=at_least,
             fast=fast,
+            rows=rows,
         )
 
     def size(self, index: int) -> tuple[int, int]:
@@ -150,7 +158,9 @@ class PictureArray(Dataset):
 
     pixels: UInt8[np.ndarray, "n h w 3"]
 
-    def picture(self, index: int, at_least: int | None = None, fast: bool = False) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(
+        self, index: int, at_least: int | None = None, fast: bool = False, rows: Rows | None = None
+    ) -> UInt8[np.ndarray, "h w 3"]:
         """The picture, a view of the array: see `Dataset.picture`."""
         picture: UInt8[np.ndarray, "h w 3"] = self.pixels[index]
         return picture
