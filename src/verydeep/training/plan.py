@@ -84,7 +84,7 @@ def plan(
     minutes = usual if minutes is None else minutes
     start = choose_start(pictures, minutes, choose_compute(device), from_scratch=from_scratch)
     crop, batch = start.sizes["crop"], batch_size(len(pictures))
-    smallest, largest = round(crop * 256 / 224), round(crop * 320 / 224)
+    smallest, largest = crop, round(crop * 9 / 7)  # from the whole picture upwards
     testing = len(watched) / (3 * len(pictures))  # what a validation takes, in epochs: it goes one way instead of three
     every = max(1, ceil(testing / 0.15))
     epoch_seconds = start.seconds * len(pictures) * (1 + testing / every)
