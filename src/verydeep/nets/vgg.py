@@ -10,8 +10,10 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from verydeep.errors import NetError
+from verydeep.nets.convolution import Convolution
 from verydeep.nets.fully_connected import FullyConnected
 from verydeep.nets.layers import Layer
+from verydeep.nets.order import cheapest_order
 
 CHANNELS = (64, 128, 256, 512, 512)  # of the five blocks of every configuration
 HIDDEN = 4096  # units of fc6 and of fc7
@@ -74,7 +76,7 @@ def module(layer: Layer, dropout: float) -> nn.Module:
     """The module of a layer; none works in place, so that named layers stay what they were."""
     match layer.kind:
         case "conv":
-            return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding=layer.padding)
+            return Convolution(layer.inputs, layer.outputs, layer.kernel)
         case "norm":
             return nn.BatchNorm2d(layer.outputs)
         case "relu":
@@ -141,7 +143,7 @@ class VGG(nn.Module):
                 f"{self.name}: {width} × {height} px is less than its crop, {self.crop} px; rescale the picture"
             )
         maps = ((pixels - self.mean) / self.std).to(self.mean.dtype)
-        for layer in self.children():
+        for layer in cheapest_order(self.children()):
             maps = layer(maps)
         return maps
 
