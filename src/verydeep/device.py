@@ -5,6 +5,8 @@ import os
 import platform
 import time
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -88,11 +90,12 @@ def time_convolution(device: torch.device, data_type: torch.dtype, layout: torch
     return best
 
 
+@cache
 def keep_pages() -> bool:
-    """Tell glibc to keep the memory that it has, instead of giving large blocks back to the kernel after each use.
+    """Tell glibc to keep the memory that it has, and to take it in huge pages, for the whole process from now on.
 
-    A training step else spends a third of its time in page faults: docs/decisions/006-kept-pages.md. It works from the
-    call on, for the whole process.
+    Else large blocks go back to the kernel after each use, and a training step spends a third of its time in page
+    faults: docs/decisions/040-kept-pages.md.
 
     Returns:
         Whether the C library is glibc and took the setting.
@@ -101,7 +104,29 @@ def keep_pages() -> bool:
         return False
     library = ctypes.CDLL(None)
     no_mmap, no_trim = library.mallopt(-4, 0), library.mallopt(-1, -1)  # M_MMAP_MAX, M_TRIM_THRESHOLD; malloc.h
+    if no_mmap and no_trim:
+        advise_huge_pages(library)
     return bool(no_mmap and no_trim)
+
+
+def advise_huge_pages(library: ctypes.CDLL) -> None:
+    """Let the heap grow at once to the size of the memory, untouched, and ask for huge pages wherever it gets used.
+
+    What is not touched takes no memory. Where the system counts promises instead (overcommit 2), or refuses, the heap
+    stays as it is: slower, not wrong.
+    """
+    overcommit, huge = Path("/proc/sys/vm/overcommit_memory"), 2 << 20
+    if not overcommit.exists() or overcommit.read_text().strip() == "2":
+        return
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.argtypes = [ctypes.c_void_p]
+    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+    block = library.malloc(size)
+    if block:
+        start = -(-block // huge) * huge
+        library.madvise(start, (block + size - start) // huge * huge, 14)  # MADV_HUGEPAGE; mman.h
+        library.free(block)  # nothing is given back: the whole of it is now the heap's free top
 
 
 def available_memory(device: torch.device) -> int:
