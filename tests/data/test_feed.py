@@ -169,6 +169,22 @@ def test_a_feed_that_is_left_early_does_not_finish_what_it_began(pictures):
     assert len(made) < 5 * 4  # the first, at most two that were under way, the one after, and the next's beginning
 
 
+@pytest.mark.parametrize("random_resized", [False, True])
+def test_decoding_no_further_down_than_the_view_changes_nothing_in_it(tmp_path, random_resized):
+    (tmp_path / "a").mkdir()
+    for number in range(6):
+        noise = np.random.default_rng(number).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(
+            tmp_path / "a" / f"{number}.jpg", subsampling=0
+        )  # whose colours are not stored coarser
+    data = open_folders(tmp_path)
+    found = []
+    for coarse in (True, False):
+        views = TrainingViews(32, (64, 90), random_resized=random_resized, area=(0.3, 0.9), coarse_decode=coarse)
+        found.append(batches(Feed(data, views, 6, seed=1), epoch=0)[0])
+    assert same(*found)
+
+
 def test_the_streams_of_two_pictures_do_not_overlap():
     from verydeep.data.feed import generator
 

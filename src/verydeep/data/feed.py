@@ -21,7 +21,7 @@ from torch import Tensor
 from verydeep.data.dataset import Dataset
 from verydeep.errors import PictureError
 from verydeep.pictures.colour import RGBShift
-from verydeep.pictures.crop import crop_rescaled, crop_resized
+from verydeep.pictures.crop import crop_rescaled, crop_resized, source_window
 from verydeep.pictures.resize import rescaled_size
 from verydeep.pictures.views import View, random_crop, random_resized_crop
 
@@ -41,8 +41,9 @@ class TrainingViews:
         mirror: whether half of the views are mirrored.
         rgb_shift: the axes of the training set's colours; None leaves colours alone.
         sigma: deviation of the shift along each axis, in deviations of the training set's colours.
-        coarse_decode: a JPEG may be decoded with its colours at the resolution that they are stored at, and a large one
-            at a half, a quarter or an eighth of its size. Decision: docs/decisions/003-training-may-decode-coarsely.md.
+        coarse_decode: a large JPEG may be decoded at a half, a quarter or an eighth of its size, the colours of any may
+            stay at the resolution that they are stored at, and rows below the view are left out. Decision:
+            docs/decisions/003-training-may-decode-coarsely.md.
     """
 
     crop: int
@@ -60,22 +61,34 @@ class TrainingViews:
         """One view of one picture, and what is to be added to its R, G and B."""
         smallest_side = int(generator.integers(*self.smallest_side, endpoint=True))
         shift = self.rgb_shift.draw(generator, self.sigma) if self.rgb_shift else np.zeros(3, np.float32)
+        views: list[View] = []
+
+        def draw(height: int, width: int) -> int:
+            """Draw the view of a picture of this size, and say how many of its rows that needs."""
+            if self.random_resized:
+                source = view = self._mirrored(random_resized_crop(height, width, generator, self.area))
+            else:
+                try:
+                    rescaled_height, rescaled_width = rescaled_size(height, width, smallest_side)
+                except PictureError as error:  # which knows no names
+                    raise PictureError(f"{dataset.images[index]}: {error}") from None
+                view = self._mirrored(random_crop(rescaled_height, rescaled_width, self.crop, generator))
+                source = source_window(height, width, smallest_side, view)
+            views.append(view)
+            return source.top + source.height
+
+        # The smallest window of random area has still as many pixels as a crop.
+        least = ceil(self.crop / self.area[0] ** 0.5) if self.random_resized else smallest_side
+        if self.coarse_decode:
+            picture = dataset.picture(index, at_least=least, fast=True, rows=draw)
+        else:
+            picture = dataset.picture(index)
+        if not views:  # it had to be decoded whole
+            height, width, _ = picture.shape
+            draw(height, width)
         if self.random_resized:
-            smallest_side = ceil(
-                self.crop / self.area[0] ** 0.5
-            )  # the smallest window has still as many pixels as a crop
-        at_least = smallest_side if self.coarse_decode else None
-        picture = dataset.picture(index, at_least=at_least, fast=self.coarse_decode)
-        height, width = picture.shape[:2]
-        if self.random_resized:
-            view = self._mirrored(random_resized_crop(height, width, generator, self.area))
-            return crop_resized(picture, view, self.crop), shift
-        try:
-            height, width = rescaled_size(height, width, smallest_side)
-        except PictureError as error:  # which knows no names
-            raise PictureError(f"{dataset.images[index]}: {error}") from None
-        view = self._mirrored(random_crop(height, width, self.crop, generator))
-        return crop_rescaled(picture, smallest_side, view), shift
+            return crop_resized(picture, views[0], self.crop), shift
+        return crop_rescaled(picture, smallest_side, views[0]), shift
 
     def _mirrored(self, view: View) -> View:
         return view if self.mirror else View(view.top, view.left, view.height, view.width)

@@ -70,7 +70,7 @@ class Views(Table):
     area: Annotated[tuple[float, float], Listed] = (0.08, 1.0)  # of the method "random-resized"
     mirror: bool = True
     rgb_shift: float = Field(0.1, ge=0)  # in deviations of the training set's colours along their axes; 0 for none
-    coarse_decode: bool = True  # colours of JPEGs uninterpolated, large ones at a half, a quarter, an eighth
+    coarse_decode: bool = True  # JPEGs: large ones at a half, a quarter, an eighth, where S allows; colours as stored
     bad_pictures: Literal["stop", "skip"] = "stop"
 
 
