@@ -22,6 +22,7 @@ from verydeep.errors import (
 )
 from verydeep.nets.registry import load_net
 from verydeep.training.loop import Step
+from verydeep.training.recipe import read_recipe
 from verydeep.training.run import Run, train
 from verydeep.weights.files import load
 
@@ -243,6 +244,27 @@ def test_a_bad_picture_ends_the_run_and_is_named(tmp_path, make_pictures, small)
     (tmp_path / "photos" / "red" / "3.jpg").write_text("no picture")
     with pytest.raises(PictureError, match=r"red/3\.jpg"):
         train(small(data=str(tmp_path / "photos"), validation={"held_out": 0.1}), run=tmp_path / "run")
+
+
+def test_a_picture_that_breaks_during_a_run_costs_nothing_of_it(tmp_path, make_pictures, small):
+    make_pictures(tmp_path / "train", each=8)
+    make_pictures(tmp_path / "val", each=2)
+    recipe = small(data=str(tmp_path))
+
+    def break_one(moment):
+        if moment.measured.step == 3:
+            (tmp_path / "train" / "red" / "3.jpg").write_text("no picture")
+
+    with pytest.raises(PictureError, match=r'red/3\.jpg: .* goes on after step \d+, or skips .*bad_pictures = "skip"'):
+        train(recipe, run=tmp_path / "run", show=break_one)
+    done = load(tmp_path / "run" / "checkpoint.safetensors")[1]["progress"]["step"]
+    assert done >= 3
+    steps = []
+    skipping = small(data=str(tmp_path), views={"bad_pictures": "skip"})
+    run = train(skipping, run=tmp_path / "run", show=lambda moment: steps.append(moment.measured.step))
+    assert steps[0] == done + 1
+    assert read_recipe(run.recipe) == skipping
+    assert [line["skipped"] for line in run.metrics if line["kind"] == "epoch"][-1] == 1
 
 
 def test_a_bad_picture_is_skipped_and_counted_where_the_recipe_says_so(tmp_path, make_pictures, small):

@@ -24,6 +24,7 @@ STATISTICS_IMAGES = 20_000  # pictures that mean and covariance are measured on,
 NAMES = {"recipe.toml", "environment.json", "statistics.json", "metrics.jsonl", "checkpoint.safetensors",
          "net.safetensors", "tensorboard"}  # fmt: skip
 
+MAY_CHANGE: dict[str, Any] = {"compute": True, "data": True, "views": {"bad_pictures"}}  # of a run's recipe
 DECISIVE = ("machine", "torch", "threads", "device", "data_type", "layout")  # for the last bit of every number
 
 
@@ -80,7 +81,8 @@ class Run:
 def check_folder(run: Run, recipe: Recipe, pictures: Dataset) -> None:
     """Check, without writing anything, that a run of a recipe may begin or go on in a folder.
 
-    What the run computes on may change from one day to the next, and its pictures may move; nothing else.
+    What the run computes on may change from one day to the next, its pictures may move, and broken ones may be skipped
+    from now on; nothing else.
 
     Raises:
         RecipeError: the folder is a run of another recipe, or of other pictures.
@@ -103,7 +105,7 @@ def check_folder(run: Run, recipe: Recipe, pictures: Dataset) -> None:
 
 
 def make_folder(run: Run, recipe: Recipe, remarks: Sequence[str] = ()) -> None:
-    """Make the folder, with its recipe under some remarks on it, where it is not there yet.
+    """Make the folder, with its recipe under some remarks on it; or leave it, but for what may change of the recipe.
 
     Raises:
         TrainingError: it cannot be made.
@@ -112,14 +114,18 @@ def make_folder(run: Run, recipe: Recipe, remarks: Sequence[str] = ()) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"{run.folder}: cannot be made ({error.strerror}); give another folder") from error
-    if not run.recipe.exists():
-        text = "".join(f"# {remark}\n" for remark in remarks) + recipe.to_toml()
-        write_atomically(run.recipe, text.encode())
+    if run.recipe.exists():
+        if read_recipe(run.recipe).views == recipe.views:
+            return
+        lines = run.recipe.read_text(encoding="utf-8").splitlines()
+        remarks = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    text = "".join(f"# {remark}\n" for remark in remarks) + recipe.to_toml()
+    write_atomically(run.recipe, text.encode())
 
 
 def first_difference(one: Recipe, other: Recipe) -> str:
     """The first key that differs between two recipes, where they decide what is learned; "" for none."""
-    ours, theirs = one.model_dump(exclude={"compute", "data"}), other.model_dump(exclude={"compute", "data"})
+    ours, theirs = (each.model_dump(exclude=MAY_CHANGE) for each in (one, other))
     for name, value in ours.items():
         if value != theirs[name]:
             inner = [key for key in value if value[key] != theirs[name][key]] if isinstance(value, dict) else []

@@ -13,7 +13,7 @@ from verydeep.data.dataset import Dataset
 from verydeep.data.feed import Feed, TrainingViews
 from verydeep.data.statistics import Statistics
 from verydeep.device import Compute, available_memory, keep_pages
-from verydeep.errors import RecipeError
+from verydeep.errors import PictureError, RecipeError
 from verydeep.evaluation.evaluate import evaluate
 from verydeep.evaluation.posteriors import default_threads, labels_of
 from verydeep.evaluation.protocol import parse
@@ -60,6 +60,7 @@ def train(
     Raises:
         RecipeError: the recipe cannot be used, or the folder is of another one.
         TrainingError: the loss is not finite, or has stalled; or a file cannot be written.
+        PictureError: a picture cannot be decoded, and the recipe does not say that such are skipped.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
     """
     folder = Path(run) if run else Path("runs") / (recipe.net if isinstance(recipe, Recipe) else Path(recipe).stem)
@@ -169,6 +170,12 @@ def follow(
             save()
             raise KeyboardInterrupt(
                 f"{run.folder}: saved after step {progress.step}; the same command goes on from there"
+            ) from None
+        except PictureError as error:
+            save()
+            raise PictureError(
+                f"{error}; the same command goes on after step {progress.step}, or skips such pictures in training "
+                'with views.bad_pictures = "skip"'
             ) from None
         save()
     if state.plateau.ended:
