@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verydeep.errors import PictureError
-from verydeep.evaluation.looks import Look, ahead, group_by_shape, looks
+from verydeep.evaluation.looks import Look, ahead, group_by_shape, looks, order_by_shape
 from verydeep.evaluation.protocol import parse
 
 SHAPES = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), max_size=60)
@@ -18,7 +18,7 @@ def views(shapes):
     return [Look(i, 1.0, np.zeros((*shape, 3), np.uint8)) for i, shape in enumerate(shapes)]
 
 
-@given(shapes=SHAPES, pixels=st.integers(1, 80), pending=st.integers(1, 200))
+@given(shapes=SHAPES, pixels=st.integers(1, 80), pending=st.integers(1, 4))
 def test_groups_are_of_one_shape_and_hold_every_view_once(shapes, pixels, pending):
     groups = list(group_by_shape(views(shapes), pixels, pending))
     assert sorted(look.image for group in groups for look in group) == list(range(len(shapes)))
@@ -27,29 +27,44 @@ def test_groups_are_of_one_shape_and_hold_every_view_once(shapes, pixels, pendin
         assert len(group) == 1 or sum(look.picture.size for look in group) <= 3 * pixels
 
 
-@given(shapes=SHAPES, pixels=st.integers(1, 80), pending=st.integers(1, 200))
-def test_views_that_wait_have_never_more_pixels_than_may_wait(shapes, pixels, pending):
-    taken = []
-    source = views(shapes)
+@given(shapes=SHAPES, pixels=st.integers(1, 80), pending=st.integers(1, 4))
+def test_views_that_wait_never_have_more_pixels_than_may_wait(shapes, pixels, pending):
+    taken, gone = [], set()
 
     def watched():
-        for look in source:
+        for look in views(shapes):
             waiting = [look for look in taken if look.image not in gone]
-            assert sum(look.picture.size for look in waiting) <= 3 * pending
+            assert sum(look.picture.size for look in waiting) <= 3 * pending * pixels
             taken.append(look)
             yield look
 
-    gone = set()
     for group in group_by_shape(watched(), pixels, pending):
         gone |= {look.image for look in group}
 
 
-def test_a_full_group_leaves_at_once_and_where_too_many_wait_the_fullest():
-    shapes = [(2, 2), (3, 3), (2, 2), (1, 5), (3, 3), (1, 5), (1, 5)]
-    full = [[look.image for look in group] for group in group_by_shape(views(shapes), pixels=8, pending=100)]
-    assert full[:2] == [[1], [0, 2]]
-    crowded = [[look.image for look in group] for group in group_by_shape(views(shapes), pixels=100, pending=31)]
-    assert crowded[0] == [1, 4]
+def test_a_full_group_leaves_at_once_and_where_too_many_wait_the_first_that_began():
+    shapes = [(2, 2), (3, 3), (2, 2), (1, 2), (2, 1), (1, 3), (1, 2)]
+    groups = [[look.image for look in group] for group in group_by_shape(views(shapes), pixels=8, pending=1)]
+    assert groups == [[1], [0, 2], [3, 6], [4], [5]]
+
+
+def test_pictures_come_by_shape_the_largest_first(make_data):
+    data = make_data([(40, 50), (32, 64), (33, 33), (64, 32), (80, 100), (32, 64)])
+    assert list(order_by_shape(data, parse("dense@32", 32), 32, threads=2)) == [3, 1, 5, 0, 4, 2]
+    found = [look.image for look in looks(data, parse("dense@32,64", 32), 32, threads=2)]
+    assert found == [3, 3, 1, 1, 5, 5, 0, 0, 4, 4, 2, 2]
+
+
+def test_no_header_is_read_for_crops_which_all_have_one_shape(make_data):
+    class Unsized(type(make_data([]))):
+        def size(self, index):
+            raise AssertionError("read")
+
+    plain = make_data([(40, 50), (33, 32)])
+    data = Unsized(**{name: getattr(plain, name) for name in plain.__dataclass_fields__})
+    assert list(order_by_shape(data, parse("centre@32,40", 32), 32, threads=1)) == [0, 1]
+    with pytest.raises(AssertionError, match="read"):
+        order_by_shape(data, parse("dense", 32), 32, threads=1)
 
 
 def test_a_picture_is_decoded_once_for_all_scales_and_its_views_count_alike(make_data):
@@ -66,8 +81,9 @@ def test_a_picture_is_decoded_once_for_all_scales_and_its_views_count_alike(make
     data = Counted(**{name: getattr(plain, name) for name in plain.__dataclass_fields__})
     found = list(looks(data, parse("dense@32,40,48", 32), 32, threads=2))
     assert decoded == {0: 1, 1: 1}
-    assert [look.image for look in found] == [0, 0, 0, 1, 1, 1]
-    assert [min(look.picture.shape[:2]) for look in found] == [32, 40, 48] * 2
+    assert [(look.image, min(look.picture.shape[:2])) for look in found] == [
+        (image, scale) for image in (0, 1) for scale in (32, 40, 48)
+    ]
     assert {look.weight for look in found} == {1 / 3}
 
 
@@ -85,9 +101,10 @@ def test_threads_keep_the_order_and_are_at_most_two_items_each_ahead(threads):
         assert len(begun) <= item + 2 * threads + 1
 
 
-def test_a_picture_that_cannot_be_rescaled_is_named(make_data):
+@pytest.mark.parametrize("protocol", ["dense", "centre"])
+def test_a_picture_that_cannot_be_rescaled_is_named(make_data, protocol):
     with pytest.raises(PictureError, match=r"^1\.png: a picture of 20000x1"):
-        list(looks(make_data([(32, 32), (1, 20_000)]), parse("dense", 224), 224, threads=1))
+        list(looks(make_data([(32, 32), (1, 20_000)]), parse(protocol, 224), 224, threads=1))
 
 
 def test_no_picture_is_left_out_in_silence(make_data):

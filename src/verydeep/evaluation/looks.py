@@ -1,13 +1,15 @@
 """A data set under a protocol → what a net is shown, in groups of one shape.
 
 Pictures are decoded ahead by threads, once each, and rescaled once for each scale. A data set has pictures of hundreds
-of sizes, and a net is fast on groups of one size only, so views wait until enough of their shape have come. How many
-may wait is bounded: docs/decisions/021-grouping-by-shape.md.
+of sizes, and a net is fast on groups of one size only, so pictures come in the order of the shapes that they are seen
+in, the largest first: few views ever wait for others, and what memory the whole takes is known from the first group on.
+Decision: docs/decisions/021-grouping-by-shape.md.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,10 +21,9 @@ from verydeep.data.paths import printable
 from verydeep.errors import PictureError
 from verydeep.evaluation.protocol import Protocol
 from verydeep.pictures.crop import take
-from verydeep.pictures.resize import rescale
+from verydeep.pictures.resize import rescale, rescaled_size
 
 T = TypeVar("T")
-PENDING = 16  # full groups: as many pixels may wait for others of their shape
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Look:
 
 
 def looks(data: Dataset, protocol: Protocol, crop: int, threads: int) -> Iterator[Look]:
-    """The views of every picture in turn; all views of a picture count alike.
+    """The views of every picture, those of one shape near each other; all views of a picture count alike.
 
     Raises:
         PictureError: a picture cannot be decoded or rescaled; none is ever left out.
@@ -49,10 +50,8 @@ def looks(data: Dataset, protocol: Protocol, crop: int, threads: int) -> Iterato
 
     def of(image: int) -> list[Look]:
         picture = data.picture(image)
-        try:
+        with naming(data, image):
             rescaled = [rescale(picture, smallest_side) for smallest_side in protocol.scales]
-        except PictureError as error:  # which knows no names
-            raise PictureError(f"{printable(data.images[image])}: {error}") from None
         views = [
             take(whole, view).copy()  # so that a window does not keep the whole in memory
             for whole in rescaled
@@ -60,8 +59,41 @@ def looks(data: Dataset, protocol: Protocol, crop: int, threads: int) -> Iterato
         ]
         return [Look(image, 1 / len(views), view) for view in views]
 
-    for found in ahead(of, range(len(data)), threads):
+    for found in ahead(of, order_by_shape(data, protocol, crop, threads), threads):
         yield from found
+
+
+def order_by_shape(data: Dataset, protocol: Protocol, crop: int, threads: int) -> Sequence[int]:
+    """The pictures of a data set, those whose views have the same shapes side by side, the largest first.
+
+    Raises:
+        PictureError: the header of a picture cannot be read, or its sides are so unequal that it cannot be rescaled.
+    """
+
+    def shapes(height: int, width: int) -> list[tuple[int, int]]:
+        sizes = [rescaled_size(height, width, smallest_side) for smallest_side in protocol.scales]
+        return [(view.height, view.width) for size in sizes for view in protocol.views(*size, crop)]
+
+    def of(image: int) -> list[tuple[int, int]]:
+        size = data.size(image)
+        with naming(data, image):
+            return shapes(*size)
+
+    images = range(len(data))
+    if shapes(1, 1) == shapes(1, 2):
+        return images  # crops, of one shape whatever the picture's
+    found = list(ahead(of, images, threads))
+    largest = [max(height * width for height, width in views) for views in found]
+    return sorted(images, key=lambda image: (largest[image], found[image]), reverse=True)
+
+
+@contextmanager
+def naming(data: Dataset, image: int) -> Iterator[None]:
+    """What goes wrong with a picture's sizes is said with the picture's name."""
+    try:
+        yield
+    except PictureError as error:
+        raise PictureError(f"{printable(data.images[image])}: {error}") from None
 
 
 def ahead(function: Callable[[int], T], items: Iterable[int], threads: int) -> Iterator[T]:
@@ -80,27 +112,28 @@ def ahead(function: Callable[[int], T], items: Iterable[int], threads: int) -> I
                 future.cancel()
 
 
-def group_by_shape(looks: Iterable[Look], pixels: int, pending: int | None = None) -> Iterator[list[Look]]:
+def group_by_shape(looks: Iterable[Look], pixels: int, pending: int = 4) -> Iterator[list[Look]]:
     """The same views in groups of one shape, none lost.
 
     Args:
-        looks: views of any shapes.
+        looks: views of any shapes; groups are the fuller the nearer those of one shape come together.
         pixels: of a full group, which leaves at once; a single view may have more.
-        pending: pixels that may wait, by default those of some full groups; beyond it the group with the most leaves.
+        pending: how many full groups' pixels may wait; where there are more, the group that began first leaves.
     """
-    pending = PENDING * pixels if pending is None else pending
     groups: dict[tuple[int, int], list[Look]] = {}
     waiting = 0
+
+    def leave(height: int, width: int) -> list[Look]:
+        nonlocal waiting
+        waiting -= len(groups[height, width]) * height * width
+        return groups.pop((height, width))
+
     for look in looks:
         height, width = look.picture.shape[:2]
-        group = groups.setdefault((height, width), [])
-        group.append(look)
+        groups.setdefault((height, width), []).append(look)
         waiting += height * width
-        if (len(group) + 1) * height * width > pixels:
-            waiting -= len(group) * height * width
-            yield groups.pop((height, width))
-        while waiting > pending:
-            height, width = max(groups, key=lambda shape: len(groups[shape]) * shape[0] * shape[1])
-            waiting -= len(groups[height, width]) * height * width
-            yield groups.pop((height, width))
+        if (len(groups[height, width]) + 1) * height * width > pixels:
+            yield leave(height, width)
+        while waiting > pending * pixels:
+            yield leave(*next(iter(groups)))
     yield from groups.values()
