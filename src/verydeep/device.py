@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,9 @@ DataType = Literal["auto", "float32", "bfloat16"]
 Layout = Literal["auto", "channels_last", "contiguous"]
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 DATA_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PATIENCE = 0.5  # seconds that the measurement may take, about
+HANDICAP = {torch.float32: 1.0, torch.bfloat16: 1.25}  # single precision is the surer, and has its own fast way on CPUs
+Candidate = tuple[torch.dtype, torch.memory_format]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 def choose_compute(
     device: str | torch.device = "auto", data_type: DataType = "auto", layout: Layout = "auto"
 ) -> Compute:
-    """What is fastest here for a 3 × 3 convolution, forward and backward, among what was not decided already."""
+    """What trains fastest here, among what was not decided already; half precision only where it clearly wins."""
     chosen = choose_device(device)
     candidates = [
         (DATA_TYPES[type_name], LAYOUTS[layout_name])
@@ -66,28 +70,53 @@ def choose_compute(
     ]
     if len(candidates) == 1:
         return Compute(chosen, *candidates[0], why="as the recipe says")
-    seconds = {candidate: time_convolution(chosen, *candidate) for candidate in candidates}
-    best = min(candidates, key=lambda candidate: seconds[candidate])
+    seconds = time_blocks(chosen, candidates)
     figures = ", ".join(
         f"{str(kind).removeprefix('torch.')} {str(order).removeprefix('torch.')} {1000 * seconds[kind, order]:.1f} ms"
         for kind, order in candidates
     )
-    return Compute(chosen, *best, why=f"a 3 × 3 convolution there and back took {figures}")
+    why = f"a convolution, its ReLU and its pool, there and back, took {figures}"
+    return Compute(chosen, *clearly_fastest(seconds), why=why)
 
 
-def time_convolution(device: torch.device, data_type: torch.dtype, layout: torch.memory_format) -> float:
-    """Seconds of a 3 × 3 convolution of 64 channels on 16 maps of 56 × 56, forward and backward; best of three."""
-    convolution = nn.Conv2d(64, 64, 3, padding=1, device=device).to(memory_format=layout)
-    maps = torch.ones(16, 64, 56, 56, device=device).to(memory_format=layout).requires_grad_()
-    best = float("inf")
-    for _ in range(4):  # the first one prepares kernels
-        start = time.perf_counter()
+def clearly_fastest(seconds: dict[Candidate, float]) -> Candidate:
+    """The data type and layout to take: half precision only where it wins by more than its handicap."""
+    return min(seconds, key=lambda candidate: seconds[candidate] * HANDICAP[candidate[0]])
+
+
+def time_blocks(device: torch.device, candidates: list[Candidate]) -> dict[Candidate, float]:
+    """Seconds of a small block of a net, forward and backward, for each data type and layout.
+
+    They take turns, and the best of each counts, so that what else runs on the machine slows all alike. It takes about
+    `PATIENCE` seconds, and at least one round after the first, which prepares kernels.
+    """
+    steps = {candidate: make_block(device, *candidate) for candidate in candidates}
+    seconds = dict.fromkeys(candidates, float("inf"))
+    start, rounds = time.perf_counter(), 0
+    while rounds < 2 or (time.perf_counter() - start < PATIENCE and rounds < 20):
+        for candidate, step in steps.items():
+            began = time.perf_counter()
+            step()
+            if device.type != "cpu":
+                torch.accelerator.synchronize(device)
+            if rounds:
+                seconds[candidate] = min(seconds[candidate], time.perf_counter() - began)
+        rounds += 1
+    return seconds
+
+
+def make_block(device: torch.device, data_type: torch.dtype, layout: torch.memory_format) -> Callable[[], None]:
+    """A step through a 3 × 3 convolution of 64 channels on 8 maps of 56 × 56, its ReLU and its pool, there and back."""
+    block = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    block.to(device).to(memory_format=layout)
+    maps = torch.ones(8, 64, 56, 56, device=device).to(data_type).contiguous(memory_format=layout).requires_grad_()
+
+    def step() -> None:
         with torch.autocast(device.type, data_type, enabled=data_type != torch.float32):
-            convolution(maps).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return best
+            pooled = block(maps)
+        pooled.backward(torch.ones_like(pooled))
+
+    return step
 
 
 @cache
@@ -95,7 +124,7 @@ def keep_pages() -> bool:
     """Tell glibc to keep the memory that it has, and to take it in huge pages, for the whole process from now on.
 
     Else large blocks go back to the kernel after each use, and a training step spends a third of its time in page
-    faults: docs/decisions/040-kept-pages.md.
+    faults: docs/decisions/006-kept-pages.md and 040-huge-pages.md.
 
     Returns:
         Whether the C library is glibc and took the setting.
