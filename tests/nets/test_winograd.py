@@ -58,13 +58,14 @@ def test_in_single_precision_it_is_within_a_few_ten_thousandths():
     assert error < 3e-4  # seen: 5e-5; the largest factors of the transforms, 5² and 8², cost two to three digits
 
 
-def test_a_batch_in_parts_is_the_batch_at_once(monkeypatch):
-    maps, weight, _ = numbers(7, 2, 3, 9, 6)
+@pytest.mark.parametrize(("tiles", "parts"), [(18, 3), (6, 7), (4, 14), (1, 21)])  # of a picture's 3 rows of 2
+def test_a_batch_in_parts_is_the_batch_at_once(tiles, parts, monkeypatch):
+    maps, weight, bias = numbers(7, 2, 3, 9, 6)
     upstream = torch.randn(7, 3, 9, 6, dtype=torch.float64)
-    outputs, gradient = Winograd.apply(maps, weight, None), winograd.weight_gradient(maps, upstream)
-    monkeypatch.setattr(winograd, "CHUNK", 3 * winograd.TRANSFORMED * 3 * 8 * 6)  # three pictures of six tiles
-    assert len(list(winograd.chunks(maps, 3))) == 3
-    torch.testing.assert_close(Winograd.apply(maps, weight, None), outputs)
+    outputs, gradient = Winograd.apply(maps, weight, bias), winograd.weight_gradient(maps, upstream)
+    monkeypatch.setattr(winograd, "CHUNK", tiles * winograd.TRANSFORMED * 3 * 8)  # three channels of eight bytes
+    assert len(list(winograd.chunks(winograd.cut(maps, winograd.TILE), 3))) == parts
+    torch.testing.assert_close(Winograd.apply(maps, weight, bias), outputs)
     torch.testing.assert_close(winograd.weight_gradient(maps, upstream), gradient)
 
 

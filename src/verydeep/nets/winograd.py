@@ -90,9 +90,10 @@ def convolve(
     outputs = torch.empty(
         n, channels, height, width, dtype=maps.dtype, device=maps.device, memory_format=torch.channels_last
     )
-    for part in chunks(maps, channels):
-        products = torch.bmm(transform(OF_MAPS, cut(maps[part], TILE)), weights)  # 36 tiles k
-        place(transform(OF_OUTPUTS, products), outputs[part])
+    tiles = cut(maps, TILE)
+    for pictures, rows in chunks(tiles, max(weights.shape[1:])):
+        products = torch.bmm(transform(OF_MAPS, gather(tiles[pictures, rows])), weights)  # 36 tiles k
+        place(transform(OF_OUTPUTS, products), outputs[pictures, :, STEP * rows.start : STEP * rows.stop])
     return outputs if bias is None else outputs.add_(bias[:, None, None])
 
 
@@ -100,9 +101,10 @@ def weight_gradient(maps: Float[Tensor, "n c h w"], gradient: Float[Tensor, "n k
     """The gradient of the weights, by the transposes of the same steps."""
     outputs, inputs = gradient.shape[1], maps.shape[1]
     sums = maps.new_zeros(TRANSFORMED, outputs, inputs)
-    for part in chunks(maps, outputs):
-        products = transform(OF_OUTPUTS.T, cut(gradient[part], STEP))  # 36 tiles k
-        sums.baddbmm_(products.transpose(1, 2), transform(OF_MAPS, cut(maps[part], TILE)))
+    tiles, steps = cut(maps, TILE), cut(gradient, STEP)
+    for part in chunks(tiles, max(inputs, outputs)):
+        products = transform(OF_OUTPUTS.T, gather(steps[part]))  # 36 tiles k
+        sums.baddbmm_(products.transpose(1, 2), transform(OF_MAPS, gather(tiles[part])))
     return transform(OF_WEIGHTS.T, sums).view(3, 3, outputs, inputs).permute(2, 3, 0, 1)
 
 
@@ -116,14 +118,19 @@ def transform(matrix: Real[np.ndarray, "to from"], cells: Float[Tensor, "from a 
     return (torch.from_numpy(matrix).to(cells) @ cells.flatten(1)).unflatten(1, cells.shape[1:])
 
 
-def cut(maps: Float[Tensor, "n c h w"], side: int) -> Float[Tensor, "cells tiles c"]:
+def cut(maps: Float[Tensor, "n c h w"], side: int) -> Float[Tensor, "n rows columns c side side"]:
     """Tiles of a side of `TILE`, reaching over the border by 1 all round, or of `STEP`; zeros where no map is."""
     border = (side - STEP) // 2
     right, bottom = (border + -extent % STEP for extent in (maps.shape[3], maps.shape[2]))
     if right or bottom:
         maps = F.pad(maps, (border, right, border, bottom))
-    tiles = maps.unfold(2, side, STEP).unfold(3, side, STEP)  # n c rows columns side side
-    return tiles.permute(4, 5, 0, 2, 3, 1).reshape(side**2, -1, maps.shape[1])
+    return maps.permute(0, 2, 3, 1).unfold(1, side, STEP).unfold(2, side, STEP)
+
+
+def gather(tiles: Float[Tensor, "n rows columns c side side"]) -> Float[Tensor, "cells tiles c"]:
+    """Tiles one after another, their cells first."""
+    channels, side = tiles.shape[3:5]
+    return tiles.permute(4, 5, 0, 1, 2, 3).reshape(side**2, -1, channels)
 
 
 def place(cells: Float[Tensor, "16 tiles k"], outputs: Float[Tensor, "n k h w"]) -> None:
@@ -137,12 +144,14 @@ def place(cells: Float[Tensor, "16 tiles k"], outputs: Float[Tensor, "n k h w"])
         outputs.view(n, channels, rows, STEP, columns, STEP).copy_(tiles)
 
 
-def chunks(maps: Float[Tensor, "n c h w"], outputs: int) -> Iterator[slice]:
-    """Pictures that are computed at a time."""
-    pictures = len(maps)
-    tile = TRANSFORMED * max(maps.shape[1], outputs) * maps.element_size()
-    size = max(1, int(CHUNK * pictures / (tile * count_tiles(maps))))
-    return (slice(first, first + size) for first in range(0, pictures, size))
+def chunks(tiles: Float[Tensor, "n rows columns c side side"], channels: int) -> Iterator[tuple[slice, slice]]:
+    """Pictures and rows of tiles that are computed at a time: some pictures whole, or of a large one some rows."""
+    pictures, rows, columns = tiles.shape[:3]
+    fitting = max(1, int(CHUNK / (TRANSFORMED * channels * columns * tiles.element_size())))  # rows
+    together, rows_together = max(1, fitting // rows), min(fitting, rows)
+    for picture in range(0, pictures, together):
+        for row in range(0, rows, rows_together):
+            yield slice(picture, picture + together), slice(row, row + rows_together)
 
 
 def count_tiles(maps: Float[Tensor, "n c h w"]) -> int:
