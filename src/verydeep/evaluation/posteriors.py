@@ -22,7 +22,7 @@ from verydeep.evaluation.looks import group_by_shape, looks
 from verydeep.evaluation.protocol import Protocol, parse
 from verydeep.weights.files import FORMAT, checksum, save
 
-PIXELS_AT_ONCE = {"cpu": 2**19, "cuda": 2**23, "mps": 2**21}  # a full-width net takes about 1 kB for each
+PIXELS_AT_ONCE = {"cpu": 2**19, "cuda": 2**23}  # 2**21 elsewhere; a full-width net takes about 1 kB for each
 Progress = Callable[[int, int], None]  # pictures done, of how many
 
 
@@ -68,7 +68,7 @@ def posteriors(
     if where.type == "cpu":
         keep_pages()
     net.to(where)
-    room = Room(batch * net.crop**2 if batch else PIXELS_AT_ONCE[where.type])
+    room = Room(batch * net.crop**2 if batch else PIXELS_AT_ONCE.get(where.type, 2**21))
     values = np.zeros((len(data), len(net.classes)), np.float32)
     done = 0.0
     start = time.perf_counter()
