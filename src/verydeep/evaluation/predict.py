@@ -47,9 +47,10 @@ class LooseFiles(PictureFiles):
 
     standard_input: bytes = b""
 
-    def encoded(self, index: int) -> bytes:
-        """The bytes of the picture's file."""
-        return self.standard_input if self.images[index] == STANDARD_INPUT else super().encoded(index)
+    def _read(self, index: int, limit: int) -> bytes:
+        if self.images[index] == STANDARD_INPUT:
+            return self.standard_input if limit < 0 else self.standard_input[:limit]
+        return super()._read(index, limit)
 
 
 def predict(
