@@ -83,7 +83,8 @@ def test_pages_that_are_kept_are_not_faulted_in_again(kept):
                 torch.ones(64 << 18)  # 64 MiB
             return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-        print({kept} and keep_pages() and keep_pages(), faults(1), faults(5))
+        kept, first = {kept} and keep_pages() and keep_pages(), faults(1)
+        print(kept, first, min(faults(5) for _ in range(5)))  # a busy kernel may move pages in between
     """)
     assert kept_pages == str(kept)
     assert int(later) < 100 if kept else int(later) > 5 * 0.9 * int(first)
