@@ -33,15 +33,15 @@ SHALLOW: dict[str, Any] = {
     "crop": 64,
     "hidden": 256,
     "start": {"law": "he", "standardise": True},
-    "optimizer": {"learning_rate": 0.05, "batch": 32},
-    "schedule": {"kind": "one-cycle", "epochs": 12, "warm_up": 1.0},
+    "optimizer": {"learning_rate": 0.02, "batch": 32},
+    "schedule": {"kind": "one-cycle", "epochs": 9, "warm_up": 1.0},
     "views": {"scale_jitter": (64, 96), "mirror": False},
     "regularisation": {"dropout": 0.2},
     "validation": {"protocol": PROTOCOLS[0]},
 }
 DEEP: dict[str, Any] = SHALLOW | {
     "net": "vgg-b-bn",
-    "optimizer": {"learning_rate": 0.03, "batch": 32},
+    "optimizer": {"learning_rate": 0.02, "batch": 32},
     "schedule": {"kind": "one-cycle", "epochs": 7, "warm_up": 0.5},
 }
 NEXT = (
