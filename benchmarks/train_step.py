@@ -9,6 +9,7 @@ pictures of 224 × 224, by gradient descent with momentum and weight decay.
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -42,7 +43,9 @@ def main() -> None:
     for number in range(ROUNDS):
         for name in CONTESTANTS:
             rounds[name].append(run(name, chosen.batch))
-            print(f"round {number + 1}, {name}: {rounds[name][-1]['seconds']:.2f} s", file=sys.stderr)
+            seconds, busy = rounds[name][-1]["seconds"], rounds[name][-1]["busy"]
+            doubt = "" if busy > 0.85 else f", with {busy:.0%} of its cores; is something else running?"
+            print(f"round {number + 1}, {name}: {seconds:.2f} s{doubt}", file=sys.stderr)
     text = json.dumps(report(facts, rounds, chosen.batch), indent=2)
     if chosen.output:
         chosen.output.parent.mkdir(parents=True, exist_ok=True)
@@ -118,14 +121,17 @@ def take_part(name: str, batch: int) -> dict[str, Any]:
         "peer": lambda: torchvision(batch),
         "tuned": lambda: tuned_torchvision(batch, data_type),
     }[name.split("_")[0]]()
-    seconds, faults = [], []
+    seconds, faults, start_busy = [], [], 0.0
     while len(seconds) < 3 or sum(seconds[2:]) < SECONDS:
+        if len(seconds) == 2:
+            start_busy = time.process_time()
         before, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    busy = (time.process_time() - start_busy) / sum(seconds[2:]) / len(os.sched_getaffinity(0))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": min(seconds[2:]), "faults": min(faults[2:]), "memory": memory}
+    return {"seconds": min(seconds[2:]), "faults": min(faults[2:]), "memory": memory, "busy": busy}
 
 
 def describe(batch: int) -> dict[str, Any]:
