@@ -6,7 +6,7 @@ from PIL import Image
 
 from verydeep.data.dataset import PictureArray
 from verydeep.data.folders import open_folders
-from verydeep.errors import PictureError
+from verydeep.errors import DatasetError, PictureError
 
 
 @pytest.fixture
@@ -101,3 +101,19 @@ def test_the_limit_on_size_is_the_data_sets(files):
 def test_pictures_in_memory_have_their_size(array):
     assert array.size(1) == (8, 6)
     np.testing.assert_array_equal(array.picture(1), array.pixels[1])
+
+
+def test_only_some_classes_keep_their_pictures_under_new_numbers(files, array):
+    part = files.only(["c", "a"])
+    assert part.classes == ("c", "a")
+    assert list(part.images) == ["a/1.jpg", "a/2.jpg", "c/1.jpg"]
+    assert part.labels.tolist() == [1, 1, 0]
+    np.testing.assert_array_equal(part.picture(2), files.picture(3))
+    unlabelled = replace(array, labels=np.array([-1, 1, 0])).only(["b"])
+    assert (list(unlabelled.images), unlabelled.labels.tolist()) == (["1"], [0])
+    np.testing.assert_array_equal(unlabelled.picture(0), array.picture(1))
+
+
+def test_a_class_that_is_not_there_is_named(files):
+    with pytest.raises(DatasetError, match="has no class d in split all"):
+        files.only(["a", "d"])

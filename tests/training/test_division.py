@@ -109,3 +109,11 @@ def test_every_picture_is_on_one_side_and_every_class_of_two_on_both(labels, sha
     for label in set(labels.tolist()):
         of_class, of_held = (labels == label).sum(), (labels[held] == label).sum()
         assert of_held == (0 if of_class == 1 else min(max(round(share * of_class), 1), of_class - 1, most))
+
+
+def test_a_recipe_may_ask_for_some_of_the_classes_spread_over_their_order(photos, small):
+    pictures, watched = divide(small(classes=2))
+    assert pictures.classes == watched.classes == ("blue", "green")
+    assert (len(pictures), len(watched)) == (16, 6)
+    with pytest.raises(RecipeError, match=r"classes is 4, .* has 3; use 3 or fewer"):
+        divide(small(classes=4))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int, Int64, UInt8
 
 from verydeep.data.paths import Paths, printable
-from verydeep.errors import PictureError
+from verydeep.errors import DatasetError, PictureError
 from verydeep.pictures.decode import MAX_MEGAPIXELS, decode, read_size
 from verydeep.pictures.jpeg import Rows
 
@@ -76,6 +76,20 @@ class Dataset(ABC):
     def subset(self, indices: Sequence[int] | Int[np.ndarray, " k"]) -> "Dataset":
         """The pictures at these indices, in their order, under the same classes."""
         return replace(self, **self._part(np.asarray(indices, np.int64).reshape(-1)))
+
+    def only(self, classes: Sequence[str]) -> "Dataset":
+        """The pictures of these classes alone, which become its classes, in this order; pictures without a label go.
+
+        Raises:
+            DatasetError: one of them is not a class of this data set.
+        """
+        missing = sorted(set(classes) - set(self.classes))
+        if missing:
+            raise DatasetError(f"{self.root}: has no class {missing[0]} in split {self.split}; choose among its own")
+        new = np.full(len(self.classes) + 1, UNLABELLED, np.int64)  # the last stands for pictures without a label
+        new[[self.classes.index(key) for key in classes]] = np.arange(len(classes))
+        part = self.subset(np.flatnonzero(new[self.labels] != UNLABELLED))
+        return replace(part, classes=tuple(classes), labels=new[part.labels])
 
     def fingerprint(self) -> str:
         """A hash of kind, split, classes, image names and labels: equal where two data sets would train alike."""

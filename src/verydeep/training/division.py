@@ -26,7 +26,7 @@ def divide(recipe: Recipe, say: Say = lambda line: None) -> tuple[Dataset, Datas
         RecipeError: training on it makes no sense.
     """
     data, validation = str(recipe.data), recipe.validation
-    pictures = open_dataset(data, split="train", kind=recipe.kind)
+    pictures = open_trained(recipe)
     for remark in pictures.remarks:
         say(f"{data}: {remark}")
     if len(pictures.classes) < 2:
@@ -45,6 +45,8 @@ def divide(recipe: Recipe, say: Say = lambda line: None) -> tuple[Dataset, Datas
         pictures, watched = pictures.subset(trained), pictures.subset(held)
     else:
         watched = open_dataset(data, split=validation.split, kind=recipe.kind)
+        if recipe.classes is not None:
+            watched = watched.only(pictures.classes)
         if watched.split == pictures.split:
             say(f"{data}: the pictures that are trained on are watched too, as the recipe says: the errors mean little")
     if (watched.labels == UNLABELLED).any():
@@ -54,6 +56,21 @@ def divide(recipe: Recipe, say: Say = lambda line: None) -> tuple[Dataset, Datas
     if validation.images and validation.images < len(watched):
         watched = watched.subset(np.sort(generator.permutation(len(watched))[: validation.images]))
     return pictures, watched
+
+
+def open_trained(recipe: Recipe) -> Dataset:
+    """The training split of a recipe's data, of so many of its classes as the recipe says.
+
+    Raises:
+        RecipeError: it has fewer.
+    """
+    pictures = open_dataset(str(recipe.data), split="train", kind=recipe.kind)
+    if recipe.classes is None:
+        return pictures
+    there = len(pictures.classes)
+    if recipe.classes > there:
+        raise RecipeError(f"classes is {recipe.classes}, {recipe.data} has {there}; use {there} or fewer")
+    return pictures.only([pictures.classes[place * there // recipe.classes] for place in range(recipe.classes)])
 
 
 def lacks_split(pictures: Dataset, split: str) -> bool:

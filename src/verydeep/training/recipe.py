@@ -110,6 +110,7 @@ class Recipe(Table):
     net: str
     data: str | None = None
     kind: str | None = None  # of the data, where it is not to be recognised
+    classes: int | None = Field(None, ge=2)  # so many of the data set's, spread evenly over their order; else all
     seed: int = Field(0, ge=0, lt=2**63)
     width: float = Field(1.0, gt=0)
     crop: int = Field(224, ge=32)
