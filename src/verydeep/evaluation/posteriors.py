@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from verydeep.evaluation.looks import group_by_shape, looks
 from verydeep.evaluation.protocol import Protocol, parse
 from verydeep.weights.files import FORMAT, checksum, save
 
-PIXELS_AT_ONCE = {"cpu": 2**19, "cuda": 2**23}  # 2**21 elsewhere; a full-width net takes about 1 kB for each
 Progress = Callable[[int, int], None]  # pictures done, of how many
 
 
@@ -33,8 +33,11 @@ def posteriors(
     *,
     device: str | torch.device = "auto",
     batch: int | None = None,
+    memory: float | None = None,
     threads: int | None = None,
+    file: str | Path | None = None,
     progress: Progress | None = None,
+    remark: Callable[[str], None] = ignore,
     weights: str = "",
 ) -> "Posteriors":
     """The posteriors of every picture of a data set under a protocol.
@@ -49,8 +52,12 @@ def posteriors(
         device: `auto` is CUDA, then MPS, then the CPU.
         batch: so many crops, or as many larger views as have no more pixels, go through the net at once; by default
             what the device takes well. Halved where memory runs out.
+        memory: gigabytes that views and maps may take at once, beside the net's weights; by default no limit.
         threads: that decode pictures meanwhile; by default as many as there are processors, at most eight.
+        file: where the result is kept. Meanwhile parts of it lie beside it, from which a test that was killed goes on;
+            a file that is whole already, of the same weights, pictures and views, is read and not made again.
         progress: called with the number of pictures done and of all.
+        remark: called with a line for a person, such as that earlier parts are gone on from.
         weights: what the net's weights are called, for the record.
 
     Raises:
@@ -58,35 +65,39 @@ def posteriors(
         PictureError: a picture cannot be decoded; none is left out in silence.
         NetError: a score is not a number.
         DeviceError: memory does not suffice for a single view.
+        PosteriorsError: the file cannot be written there.
 
     Source: section 3.2.
     """
-    protocol = parse(protocol, net.crop, net.name)
+    preset: Preset = getattr(net, "preset", OURS)
+    protocol = parse(protocol, net.crop, net.name, preset)
+    refuse_score_map(net, protocol, preset)
     if not len(data):
         raise DatasetError(f"{data.root}: has no pictures in split {data.split}; give another split or folder")
-    where = choose_device(device)
-    if where.type == "cpu":
-        keep_pages()
-    net.to(where)
-    room = Room(batch * net.crop**2 if batch else PIXELS_AT_ONCE.get(where.type, 2**21))
-    values = np.zeros((len(data), len(net.classes)), np.float32)
-    done = 0.0
     start = time.perf_counter()
-    with testing(net):
-        views = looks(data, protocol, net.crop, threads or default_threads())
-        for group in group_by_shape(views, room.pixels // (1 + protocol.mirror)):
-            pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
-            pixels = pictures.permute(0, 3, 1, 2)  # n 3 h w, in channels_last memory
-            found = view_posteriors(net, pixels, mirror=protocol.mirror, room=room).float().cpu().numpy()
-            for look, posterior in zip(group, found, strict=True):
-                if np.isnan(posterior).any():
-                    image = printable(data.images[look.image])
-                    raise NetError(f"{net.name}: its scores of {image} are no numbers; train it anew")
-                values[look.image] += look.weight * posterior
-                done += look.weight
-            if progress:
-                progress(round(done), len(data))
-    return Posteriors(
+    values = np.zeros((len(data), len(net.classes)), np.float32)
+    share = np.zeros(len(data))  # of each picture's views that has been shown
+    made_of: Origin = {}
+    parts = None
+    if file is not None:
+        made_of = origin(net, net.crop, data, protocol, preset)
+        if (kept := kept_in(Path(file), made_of)) is not None:
+            remark(f"{printable(str(file))}: is of the same weights, pictures and views, and is not made again")
+            return kept
+        parts = Parts(Path(file), made_of, *values.shape)
+        share[parts.read(values, remark)] = 1
+    for group, found in tested(net, data, protocol, preset, np.flatnonzero(share == 0), device, batch, memory, threads):
+        for look, posterior in zip(group, found, strict=True):
+            if np.isnan(posterior).any():
+                image = printable(data.images[look.image])
+                raise NetError(f"{net.name}: its scores of {image} are no numbers; train it anew")
+            values[look.image] += look.weight * posterior
+            share[look.image] += look.weight
+        if parts:
+            parts.write(values, share > WHOLE)
+        if progress:
+            progress(round(share.sum()), len(data))
+    whole = Posteriors(
         values=values,
         images=tuple(data.images),
         classes=tuple(net.classes),
@@ -96,8 +107,51 @@ def posteriors(
         data=name_of(data),
         split=data.split,
         protocol=protocol.text,
-        seconds=time.perf_counter() - start,
+        seconds=time.perf_counter() - (parts.since if parts else start) + (parts.seconds if parts else 0),
+        made_of=made_of,
     )
+    if file is not None and parts:
+        whole.save(file)
+        parts.remove()
+    return whole
+
+
+def refuse_score_map(net: Net, protocol: Protocol, preset: Preset) -> None:
+    """Refuse a protocol of whole pictures for a net that takes crops only.
+
+    Raises:
+        ProtocolError: with the net's reason.
+    """
+    reason = getattr(net, "no_score_map", "")
+    if reason and protocol.needs_score_map(net.crop, preset):
+        raise ProtocolError(f"{protocol}: {net.name} has no score map ({reason}); use a protocol of crops")
+
+
+@torch.inference_mode()
+def tested(
+    net: Net,
+    data: Dataset,
+    protocol: Protocol,
+    preset: Preset,
+    images: Int64[np.ndarray, " m"],
+    device: str | torch.device,
+    batch: int | None,
+    memory: float | None,
+    threads: int | None,
+) -> Iterator[tuple[list[Look], Float32[np.ndarray, "g k"]]]:
+    """The views of some pictures, in groups of one shape, with their posteriors."""
+    where = choose_device(device)
+    if where.type == "cpu":
+        keep_pages()
+    net.to(where)
+    with testing(net):
+        room = make_room(net, where, batch, memory)
+        views = looks(data, protocol, net.crop, threads or default_threads(), preset, images.tolist())
+        for group in group_by_shape(views, room.pixels):
+            pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
+            pixels = pictures.permute(0, 3, 1, 2)  # n 3 h w, in channels_last memory
+            found = view_posteriors(net, pixels, mirror=group[0].mirror, room=room)
+            yield group, found.float().cpu().numpy()
 
 
 def default_threads() -> int:
@@ -188,6 +242,20 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Raises:
         PosteriorsError: the file is missing, damaged, or not one of ours.
     """
+    with opened(path) as (file, manifest, card, sha256):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    if sha256 != checksum(tensors, card):
+        raise damaged(path)
+    return manifest, {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, dict[str, Any], str, str]]:
+    """A file of posteriors to read from, with its manifest, its card as text and the checksum that it should have.
+
+    Raises:
+        PosteriorsError: the file is missing, not whole, or not one of ours.
+    """
     try:
         with safe_open(path, framework="pt") as file:  # which checks the file's length against its header
             metadata = file.metadata() or {}
@@ -205,11 +273,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             due = {"values": ("F32", n, k), "labels": ("I64", n)}
             if "values" not in held or any(due.get(name) != what for name, what in held.items()):
                 raise PosteriorsError(f"{path}: holds {held} for {n} images and {k} classes; evaluate again")
-            tensors = {name: file.get_tensor(name) for name in held}
+            yield file, manifest, text, metadata.get("sha256", "")
     except FileNotFoundError:
         raise PosteriorsError(f"{path}: no such file of posteriors") from None
     except (SafetensorError, ValueError, RecursionError, OSError) as error:
         raise PosteriorsError(f"{path}: is not a whole file of posteriors ({error}); evaluate again") from None
-    if metadata.get("sha256") != checksum(tensors, text):
-        raise PosteriorsError(f"{path}: is damaged (its checksum is another); copy it again or evaluate again")
-    return manifest, {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def damaged(path: Path) -> PosteriorsError:
+    """What to say of a file whose bytes are not those that were written."""
+    return PosteriorsError(f"{path}: is damaged (its checksum is another); copy it again or evaluate again")
