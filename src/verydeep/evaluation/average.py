@@ -20,6 +20,8 @@ from verydeep.errors import DeviceError, NetError
 class Net(Protocol):
     """All that a test knows of a net: an `nn.Module` with these.
 
+    It may also have a `preset`, how pictures are rescaled for it, and `no_score_map`, why it takes nothing but crops.
+
     Attributes:
         name: in the registry.
         classes: names of its outputs: wnids or class names.
@@ -40,6 +42,10 @@ class Net(Protocol):
 
     def modules(self) -> Iterator[nn.Module]:
         """Itself and all its parts."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Its weights by name."""
         ...
 
     def to(self, device: torch.device) -> Any:

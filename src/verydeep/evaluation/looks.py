@@ -21,7 +21,7 @@ from verydeep.data.paths import printable
 from verydeep.errors import PictureError
 from verydeep.evaluation.protocol import Protocol
 from verydeep.pictures.crop import take
-from verydeep.pictures.resize import rescale, rescaled_size
+from verydeep.pictures.preset import OURS, Preset
 
 T = TypeVar("T")
 
@@ -34,15 +34,43 @@ class Look:
         image: index of the picture in its data set.
         weight: share of this view in the picture's posterior.
         picture: RGB, 0 to 255, rescaled, the view's window only.
+        mirror: whether it counts together with its mirror image.
     """
 
     image: int
     weight: float
     picture: UInt8[np.ndarray, "h w 3"]
+    mirror: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, bool]:
+        """Height, width, and whether with its mirror image: what views in one batch have in common."""
+        return (*self.picture.shape[:2], self.mirror)
+
+    @property
+    def pixels(self) -> int:
+        """How many a net is shown."""
+        height, width, mirror = self.shape
+        return (1 + mirror) * height * width
 
 
-def looks(data: Dataset, protocol: Protocol, crop: int, threads: int) -> Iterator[Look]:
-    """The views of every picture, those of one shape near each other; all views of a picture count alike.
+def looks(
+    data: Dataset,
+    protocol: Protocol,
+    crop: int,
+    threads: int,
+    preset: Preset = OURS,
+    images: Sequence[int] | None = None,
+) -> Iterator[Look]:
+    """The views of every picture, those of one shape near each other.
+
+    Args:
+        data: the pictures.
+        protocol: what of them is shown.
+        crop: of the net, px.
+        threads: that decode and rescale ahead.
+        preset: how pictures are rescaled, and where their centre is.
+        images: indices of those that are wanted; None: all.
 
     Raises:
         PictureError: a picture cannot be decoded or rescaled; none is ever left out.
@@ -51,39 +79,42 @@ def looks(data: Dataset, protocol: Protocol, crop: int, threads: int) -> Iterato
     def of(image: int) -> list[Look]:
         picture = data.picture(image)
         with naming(data, image):
-            rescaled = [rescale(picture, smallest_side) for smallest_side in protocol.scales]
-        views = [
-            take(whole, view).copy()  # so that a window does not keep the whole in memory
-            for whole in rescaled
-            for view in protocol.views(height=whole.shape[0], width=whole.shape[1], crop=crop)
-        ]
-        return [Look(image, 1 / len(views), view) for view in views]
+            height, width, _ = picture.shape
+            views = protocol.views(height, width, crop, preset)
+            rescaled = {side: preset.rescale(picture, side) for side in {shown.smallest_side for shown in views}}
+        windows = [take(rescaled[shown.smallest_side], shown.view) for shown in views]
+        if sum(window.size for window in windows) < sum(whole.size for whole in rescaled.values()):
+            windows = [window.copy() for window in windows]  # else they would keep the wholes in memory
+        return [Look(image, shown.weight, window, shown.mirror) for shown, window in zip(views, windows, strict=True)]
 
-    for found in ahead(of, order_by_shape(data, protocol, crop, threads), threads):
+    for found in ahead(of, order_by_shape(data, protocol, crop, threads, preset, images), threads):
         yield from found
 
 
-def order_by_shape(data: Dataset, protocol: Protocol, crop: int, threads: int) -> Sequence[int]:
-    """The pictures of a data set, those whose views have the same shapes side by side, the largest first.
+def order_by_shape(
+    data: Dataset,
+    protocol: Protocol,
+    crop: int,
+    threads: int,
+    preset: Preset = OURS,
+    images: Sequence[int] | None = None,
+) -> Sequence[int]:
+    """The pictures, those whose views have the same shapes side by side, the largest first.
 
     Raises:
         PictureError: the header of a picture cannot be read, or its sides are so unequal that it cannot be rescaled.
     """
 
-    def shapes(height: int, width: int) -> list[tuple[int, int]]:
-        sizes = [rescaled_size(height, width, smallest_side) for smallest_side in protocol.scales]
-        return [(view.height, view.width) for size in sizes for view in protocol.views(*size, crop)]
-
     def of(image: int) -> list[tuple[int, int]]:
         size = data.size(image)
         with naming(data, image):
-            return shapes(*size)
+            return protocol.shapes(*size, crop, preset)
 
-    images = range(len(data))
-    if shapes(1, 1) == shapes(1, 2):
+    images = range(len(data)) if images is None else images
+    if not protocol.needs_score_map(crop, preset):
         return images  # crops, of one shape whatever the picture's
-    found = list(ahead(of, images, threads))
-    largest = [max(height * width for height, width in views) for views in found]
+    found = dict(zip(images, ahead(of, images, threads), strict=True))
+    largest = {image: max(height * width for height, width in shapes) for image, shapes in found.items()}
     return sorted(images, key=lambda image: (largest[image], found[image]), reverse=True)
 
 
@@ -117,23 +148,23 @@ def group_by_shape(looks: Iterable[Look], pixels: int, pending: int = 4) -> Iter
 
     Args:
         looks: views of any shapes; groups are the fuller the nearer those of one shape come together.
-        pixels: of a full group, which leaves at once; a single view may have more.
+        pixels: of a full group, mirror images included, which leaves at once; a single view may have more.
         pending: how many full groups' pixels may wait; where there are more, the group that began first leaves.
     """
-    groups: dict[tuple[int, int], list[Look]] = {}
+    groups: dict[tuple[int, int, bool], list[Look]] = {}
     waiting = 0
 
-    def leave(height: int, width: int) -> list[Look]:
+    def leave(shape: tuple[int, int, bool]) -> list[Look]:
         nonlocal waiting
-        waiting -= len(groups[height, width]) * height * width
-        return groups.pop((height, width))
+        group = groups.pop(shape)
+        waiting -= len(group) * group[0].pixels
+        return group
 
     for look in looks:
-        height, width = look.picture.shape[:2]
-        groups.setdefault((height, width), []).append(look)
-        waiting += height * width
-        if (len(groups[height, width]) + 1) * height * width > pixels:
-            yield leave(height, width)
+        groups.setdefault(look.shape, []).append(look)
+        waiting += look.pixels
+        if (len(groups[look.shape]) + 1) * look.pixels > pixels:
+            yield leave(look.shape)
         while waiting > pending * pixels:
-            yield leave(*next(iter(groups)))
+            yield leave(next(iter(groups)))
     yield from groups.values()

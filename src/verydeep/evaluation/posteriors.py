@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,22 @@ from safetensors import SafetensorError, safe_open
 from verydeep.data.dataset import UNLABELLED, Dataset
 from verydeep.data.paths import printable
 from verydeep.device import choose_device, keep_pages
-from verydeep.errors import DatasetError, NetError, PosteriorsError
-from verydeep.evaluation.average import Net, Room, testing, view_posteriors
-from verydeep.evaluation.looks import group_by_shape, looks
+from verydeep.errors import DatasetError, NetError, PosteriorsError, ProtocolError
+from verydeep.evaluation.average import Net, testing, view_posteriors
+from verydeep.evaluation.looks import Look, group_by_shape, looks
+from verydeep.evaluation.parts import Origin, Parts, differences, origin
 from verydeep.evaluation.protocol import Protocol, parse
+from verydeep.evaluation.room import make_room
+from verydeep.pictures.preset import OURS, Preset
 from verydeep.weights.files import FORMAT, checksum, save
 
 Progress = Callable[[int, int], None]  # pictures done, of how many
+Remark = Callable[[str], None]  # a line for a person
+WHOLE = 1 - 1e-6  # of a picture's views, up to rounding
+
+
+def ignore(line: str) -> None:
+    """Say nothing."""
 
 
 def posteriors(
@@ -37,7 +46,7 @@ def posteriors(
     threads: int | None = None,
     file: str | Path | None = None,
     progress: Progress | None = None,
-    remark: Callable[[str], None] = ignore,
+    remark: Remark = ignore,
     weights: str = "",
 ) -> "Posteriors":
     """The posteriors of every picture of a data set under a protocol.
@@ -75,28 +84,29 @@ def posteriors(
     if not len(data):
         raise DatasetError(f"{data.root}: has no pictures in split {data.split}; give another split or folder")
     start = time.perf_counter()
-    values = np.zeros((len(data), len(net.classes)), np.float32)
-    share = np.zeros(len(data))  # of each picture's views that has been shown
     made_of: Origin = {}
     parts = None
+    values = np.zeros((len(data), len(net.classes)), np.float32)
+    share = np.zeros(len(data))  # of each picture's views that has been counted
     if file is not None:
-        made_of = origin(net, net.crop, data, protocol, preset)
-        if (kept := kept_in(Path(file), made_of)) is not None:
-            remark(f"{printable(str(file))}: is of the same weights, pictures and views, and is not made again")
-            return kept
-        parts = Parts(Path(file), made_of, *values.shape)
+        made_of = origin(net, data, protocol, preset)
+        if whole := kept(Path(file), made_of, remark):
+            return whole
+        parts = Parts(Path(file), made_of, len(data), len(net.classes))
         share[parts.read(values, remark)] = 1
-    for group, found in tested(net, data, protocol, preset, np.flatnonzero(share == 0), device, batch, memory, threads):
-        for look, posterior in zip(group, found, strict=True):
-            if np.isnan(posterior).any():
-                image = printable(data.images[look.image])
-                raise NetError(f"{net.name}: its scores of {image} are no numbers; train it anew")
-            values[look.image] += look.weight * posterior
-            share[look.image] += look.weight
-        if parts:
-            parts.write(values, share > WHOLE)
-        if progress:
-            progress(round(share.sum()), len(data))
+    with testing(net):
+        wanted = np.flatnonzero(share == 0)
+        for group, found in answers(net, data, protocol, preset, wanted, device, batch, memory, threads):
+            for look, posterior in zip(group, found, strict=True):
+                if np.isnan(posterior).any():
+                    image = printable(data.images[look.image])
+                    raise NetError(f"{net.name}: its scores of {image} are no numbers; train it anew")
+                values[look.image] += look.weight * posterior
+                share[look.image] += look.weight
+            if parts:
+                parts.write(values, share > WHOLE)
+            if progress:
+                progress(round(share.sum()), len(data))
     whole = Posteriors(
         values=values,
         images=tuple(data.images),
@@ -107,7 +117,7 @@ def posteriors(
         data=name_of(data),
         split=data.split,
         protocol=protocol.text,
-        seconds=time.perf_counter() - (parts.since if parts else start) + (parts.seconds if parts else 0),
+        seconds=parts.seconds_so_far() if parts else time.perf_counter() - start,
         made_of=made_of,
     )
     if file is not None and parts:
@@ -127,8 +137,7 @@ def refuse_score_map(net: Net, protocol: Protocol, preset: Preset) -> None:
         raise ProtocolError(f"{protocol}: {net.name} has no score map ({reason}); use a protocol of crops")
 
 
-@torch.inference_mode()
-def tested(
+def answers(
     net: Net,
     data: Dataset,
     protocol: Protocol,
@@ -139,19 +148,33 @@ def tested(
     memory: float | None,
     threads: int | None,
 ) -> Iterator[tuple[list[Look], Float32[np.ndarray, "g k"]]]:
-    """The views of some pictures, in groups of one shape, with their posteriors."""
+    """The views of some pictures, in groups of one shape, and what a net in eval mode says of them."""
     where = choose_device(device)
     if where.type == "cpu":
         keep_pages()
     net.to(where)
-    with testing(net):
-        room = make_room(net, where, batch, memory)
-        views = looks(data, protocol, net.crop, threads or default_threads(), preset, images.tolist())
-        for group in group_by_shape(views, room.pixels):
-            pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
-            pixels = pictures.permute(0, 3, 1, 2)  # n 3 h w, in channels_last memory
-            found = view_posteriors(net, pixels, mirror=group[0].mirror, room=room)
-            yield group, found.float().cpu().numpy()
+    room = make_room(net, where, batch, memory)
+    views = looks(data, protocol, net.crop, threads or default_threads(), preset, images.tolist())
+    for group in group_by_shape(views, room.pixels):
+        pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
+        pixels = pictures.permute(0, 3, 1, 2)  # n 3 h w, in channels_last memory
+        yield group, view_posteriors(net, pixels, mirror=group[0].mirror, room=room).float().cpu().numpy()
+
+
+def kept(file: Path, made_of: Origin, remark: Remark) -> "Posteriors | None":
+    """What a file holds, if it is whole and of the same weights, pictures and views."""
+    if not file.exists():
+        return None
+    try:
+        found = Posteriors.load(file)
+    except PosteriorsError as error:
+        remark(f"{str(error).partition(';')[0]}; it is made anew")
+        return None
+    if others := differences(found.made_of, made_of):
+        remark(f"{printable(str(file))}: was made of other {others}; it is made anew")
+        return None
+    remark(f"{printable(str(file))}: is there already, of the same weights, pictures and views")
+    return found
 
 
 def default_threads() -> int:
@@ -195,6 +218,7 @@ class Posteriors:
         split: of the data set.
         protocol: such as `dense@256,384,512`.
         seconds: that it took, decoding included.
+        made_of: checksums of weights, pictures and views, where they were kept in a file from the beginning.
     """
 
     values: Float32[np.ndarray, "n k"]
@@ -207,6 +231,7 @@ class Posteriors:
     split: str
     protocol: str
     seconds: float
+    made_of: Origin = field(default_factory=dict)
 
     def best(self, image: int, count: int = 5) -> list[tuple[str, float]]:
         """The classes with the largest posteriors of one picture, the largest first; of equal ones the first class."""
@@ -217,7 +242,7 @@ class Posteriors:
         """Write one safetensors file with the manifest in its metadata, the whole file or nothing."""
         arrays = {"values": self.values} | ({} if self.labels is None else {"labels": self.labels})
         manifest = {key: getattr(self, key) for key in MANIFEST}
-        card = {"kind": KIND, "torch": str(torch.__version__), **manifest}
+        card = {"kind": KIND, "torch": str(torch.__version__), **manifest, "made_of": dict(self.made_of)}
         save(Path(path), {name: torch.from_numpy(array) for name, array in arrays.items()}, card)
 
     @classmethod
@@ -267,6 +292,7 @@ def opened(path: Path) -> Iterator[tuple[Any, dict[str, Any], str, str]]:
                 if not isinstance(card.get(key), kind):
                     raise PosteriorsError(f"{path}: its manifest has no {key}; evaluate again")
             manifest = {key: tuple(card[key]) if kind is list else card[key] for key, kind in MANIFEST.items()}
+            manifest["made_of"] = of if isinstance(of := card.get("made_of"), dict) else {}
             n, k = len(manifest["images"]), len(manifest["classes"])
             slices = {name: file.get_slice(name) for name in file.keys()}
             held = {name: (part.get_dtype(), *part.get_shape()) for name, part in slices.items()}

@@ -7,9 +7,10 @@ from verydeep.pictures.resize import rescaled_size, resize
 from verydeep.pictures.views import View
 
 
-def take(picture: UInt8[np.ndarray, "h w 3"], view: View) -> UInt8[np.ndarray, "{view.height} {view.width} 3"]:
-    """The view's window of the picture; not a copy unless mirrored."""
+def take(picture: UInt8[np.ndarray, "h w 3"], view: View) -> UInt8[np.ndarray, "{view.shape[0]} {view.shape[1]} 3"]:
+    """The view's window of the picture, resized where the view says so; not a copy unless resized or mirrored."""
     window = picture[view.top : view.top + view.height, view.left : view.left + view.width]
+    window = resize(window, *view.shape)
     return _mirror(window) if view.mirrored else window
 
 

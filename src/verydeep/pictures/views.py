@@ -1,7 +1,7 @@
 """Views: which window of a rescaled picture is looked at, mirrored or not. Pure arithmetic, no pixels."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,13 +10,28 @@ from verydeep.errors import PictureError
 
 @dataclass(frozen=True)
 class View:
-    """A window of a picture, px."""
+    """A window of a picture.
+
+    Attributes:
+        top: first row, px.
+        left: first column, px.
+        height: px.
+        width: px.
+        mirrored: whether left and right change places.
+        side: of the square that the window is resized to once it is cut, px; None: it stays as it is.
+    """
 
     top: int
     left: int
     height: int
     width: int
     mirrored: bool = False
+    side: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what a net is shown, px."""
+        return (self.side, self.side) if self.side else (self.height, self.width)
 
 
 def whole(height: int, width: int) -> View:
@@ -28,6 +43,39 @@ def centre_crop(height: int, width: int, crop: int) -> View:
     """The square of side `crop` in the middle; of an odd margin the smaller half lies above and to the left."""
     _refuse_small(height, width, crop)
     return View((height - crop) // 2, (width - crop) // 2, crop, crop)
+
+
+def grid(height: int, width: int, crop: int, count: int) -> list[View]:
+    """So many times so many crops, evenly spread from border to border; origins are rounded, halves up.
+
+    Source: section 3.2 (5 × 5); floor(i · (side - crop) / (count - 1) + 0.5) is ours.
+    """
+    _refuse_small(height, width, crop)
+    steps = count - 1
+    tops, lefts = (
+        [(2 * i * margin + steps) // (2 * steps) for i in range(count)] for margin in (height - crop, width - crop)
+    )
+    return [View(top, left, crop, crop) for top in tops for left in lefts]
+
+
+def thirds(height: int, width: int, crop: int) -> list[View]:
+    """The centre, the four corners and the middles of the four sides; a middle is where that of `centre_crop` is."""
+    _refuse_small(height, width, crop)
+    tops, lefts = ((0, margin // 2, margin) for margin in (height - crop, width - crop))
+    return [View(top, left, crop, crop) for top in tops for left in lefts]
+
+
+def squares(height: int, width: int) -> list[View]:
+    """The largest squares at both ends and in the middle: left, centre and right; or top, centre and bottom."""
+    side = min(height, width)
+    margins = (0, (max(height, width) - side) // 2, max(height, width) - side)
+    return [View(margin, 0, side, side) if height > width else View(0, margin, side, side) for margin in margins]
+
+
+def corners_and_centre(square: View, crop: int) -> list[View]:
+    """The four corners of a part of a picture, and its centre."""
+    inside = thirds(square.height, square.width, crop)
+    return [replace(view, top=square.top + view.top, left=square.left + view.left) for view in inside[::2]]
 
 
 def random_crop(height: int, width: int, crop: int, generator: np.random.Generator) -> View:
