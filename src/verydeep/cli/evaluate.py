@@ -26,6 +26,9 @@ def evaluate(
     batch: Annotated[
         int | None, Option(min=1, help="So many crops at a time; by default what the device likes.")
     ] = None,
+    memory: Annotated[
+        float | None, Option(min=0.01, metavar="GB", help="Gigabytes that pictures and maps may take at once.")
+    ] = None,
     threads: Threads = None,
     device: Device = "auto",
     json: Json = None,
@@ -49,9 +52,11 @@ def evaluate(
             protocol,
             device=device,
             batch=batch,
+            memory=memory,
             threads=threads,
             posteriors_folder=posteriors,
             progress=show_progress,
+            remark=remark,
             weights=card.get("weights", net),
         )
     if json:

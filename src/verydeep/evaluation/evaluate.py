@@ -10,8 +10,9 @@ from verydeep.data.dataset import UNLABELLED, Dataset
 from verydeep.errors import DatasetError, PosteriorsError
 from verydeep.evaluation.average import Net
 from verydeep.evaluation.error_table import ErrorTable, error_row
-from verydeep.evaluation.posteriors import labels_of, posteriors
+from verydeep.evaluation.posteriors import Remark, ignore, labels_of, name_of, posteriors
 from verydeep.evaluation.protocol import Protocol, parse
+from verydeep.pictures.preset import OURS
 
 
 def evaluate(
@@ -21,9 +22,11 @@ def evaluate(
     *,
     device: str | torch.device = "auto",
     batch: int | None = None,
+    memory: float | None = None,
     threads: int | None = None,
     posteriors_folder: str | Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    remark: Remark = ignore,
     weights: str = "",
 ) -> ErrorTable:
     """Top-1 and top-5 errors of a net on labelled pictures, a row for each protocol.
@@ -34,9 +37,12 @@ def evaluate(
         protocols: such as `["centre", "dense@256,384,512"]`.
         device: `auto` is CUDA, then MPS, then the CPU.
         batch: crops' worth of pixels at once; see `posteriors`.
+        memory: gigabytes that views and maps may take at once; see `posteriors`.
         threads: that decode pictures meanwhile.
-        posteriors_folder: where a file of posteriors is left for each protocol; made where there is none.
+        posteriors_folder: where a file of posteriors is left for each protocol; made where there is none. Files that are
+            there already are taken as they are, and what was killed goes on; see `posteriors`.
         progress: called with the protocol, the number of pictures done and of all.
+        remark: called with a line for a person.
         weights: what the net's weights are called, for the record.
 
     Raises:
@@ -45,11 +51,13 @@ def evaluate(
 
     Source: section 4, "Evaluation": top-1 and top-5 error.
     """
-    parsed = [parse(protocol, net.crop, net.name) for protocol in protocols]
+    preset = getattr(net, "preset", OURS)
+    parsed = [parse(protocol, net.crop, net.name, preset) for protocol in protocols]
     if (labels_of(net, data) == UNLABELLED).any():
         raise DatasetError(f"{data.root}: pictures of split {data.split} have no label; use a split that has them all")
-    if posteriors_folder is not None:
-        make_folder(Path(posteriors_folder))
+    folder = None if posteriors_folder is None else Path(posteriors_folder)
+    if folder:
+        make_folder(folder)
     rows = []
     for protocol in parsed:
         found = posteriors(
@@ -58,13 +66,13 @@ def evaluate(
             protocol,
             device=device,
             batch=batch,
+            memory=memory,
             threads=threads,
+            file=folder / f"{net.name}-{name_of(data)}-{data.split}-{protocol}.safetensors" if folder else None,
             progress=partial(progress, protocol.text) if progress else None,
+            remark=remark,
             weights=weights,
         )
-        if posteriors_folder is not None:
-            name = f"{found.net}-{found.data}-{found.split}-{found.protocol}.safetensors"
-            found.save(Path(posteriors_folder) / name)
         rows.append(error_row(found, protocol))
     return ErrorTable(rows)
 
