@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from verydeep.data.open import open_dataset
     from verydeep.evaluation.error_table import ErrorTable
     from verydeep.evaluation.evaluate import evaluate
+    from verydeep.evaluation.fuse import fuse
     from verydeep.evaluation.posteriors import Posteriors, posteriors
     from verydeep.nets.registry import NETS, create_net, load_net, save_net
     from verydeep.training.recipe import Recipe
@@ -28,6 +29,7 @@ __all__ = [
     "VerydeepError",
     "create_net",
     "evaluate",
+    "fuse",
     "load_net",
     "open_dataset",
     "posteriors",
@@ -43,6 +45,7 @@ HOMES = {  # where each name lives; the same as for the type checker above
     "Recipe": "verydeep.training.recipe",
     "create_net": "verydeep.nets.registry",
     "evaluate": "verydeep.evaluation.evaluate",
+    "fuse": "verydeep.evaluation.fuse",
     "load_net": "verydeep.nets.registry",
     "open_dataset": "verydeep.data.open",
     "posteriors": "verydeep.evaluation.posteriors",

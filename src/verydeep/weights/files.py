@@ -55,11 +55,21 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def checksum(tensors: Mapping[str, Tensor], card: str) -> str:
     """SHA-256 over contiguous tensors and a card, in hexadecimal."""
+    return digest(tensors, card).hexdigest()
+
+
+def digest(tensors: Mapping[str, Tensor], card: str) -> "hashlib._Hash":
+    """The same before its end, so that more can follow: of each tensor, by name, its heading and its bytes."""
     sha = hashlib.sha256(card.encode())
     for name, tensor in sorted(tensors.items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(heading(name, tensor.dtype, tuple(tensor.shape)))
         sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()
+    return sha
+
+
+def heading(name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> bytes:
+    """What a checksum holds of a tensor beside its bytes."""
+    return f"{name} {dtype} {shape}".encode()
 
 
 def put(target: torch.nn.Module, tensors: Mapping[str, Tensor], where: str, saved_as: str | None = None) -> None:
