@@ -40,5 +40,9 @@ class TrainingError(VerydeepError):
     """A training that cannot start, cannot go on, or has stalled."""
 
 
+class StudyError(VerydeepError):
+    """A study with a circle, a missing run or an unknown table, or one of which a run failed."""
+
+
 class DeviceError(VerydeepError):
     """A device that is not here, or has too little memory."""

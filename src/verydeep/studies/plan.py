@@ -1,0 +1,213 @@
+"""What remains of a study, in which order, and how long it will take by what was measured so far."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from verydeep.nets.layers import count_macs
+from verydeep.nets.registry import NETS
+from verydeep.studies.results import Job, Results
+from verydeep.studies.study import Study, Trial
+from verydeep.training.folder import Run
+from verydeep.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Step:
+    """A job, and what is done of it.
+
+    Attributes:
+        job: a run or a fusion with one seed.
+        needs: jobs that have to be done before.
+        trained: whether its training has ended; a fusion has none.
+        tests: that it is tested by, with the split; a fusion has one, of no protocol.
+        tested: how many of them are done.
+        seconds: that the rest will take; None where nothing like it has been timed.
+    """
+
+    job: Job
+    needs: tuple[Job, ...]
+    trained: bool
+    tests: tuple[tuple[Trial, str], ...]
+    tested: int
+    seconds: float | None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing remains."""
+        return self.trained and self.tested == len(self.tests)
+
+
+def jobs(study: Study) -> Iterator[Job]:
+    """All jobs of a study in the order that they are done in: seed by seed, each after those that it needs."""
+    seeds = max(run.seeds for run in study.runs.values())
+    for seed in range(seeds):
+        waiting = [Job(name, seed) for name, run in study.runs.items() if run.seeds > seed]
+        while waiting:
+            ready = next(job for job in waiting if not set(needs(study, job)) & set(waiting))
+            waiting.remove(ready)
+            yield ready
+        for name in study.fusions:
+            if seed < fusion_seeds(study, name):
+                yield Job(name, seed)
+
+
+def fusion_seeds(study: Study, name: str) -> int:
+    """With how many seeds a fusion can be done: those that all of its runs have."""
+    return min(study.runs[study.find(test).run].seeds for test in study.fusions[name].of)
+
+
+def needs(study: Study, job: Job) -> tuple[Job, ...]:
+    """The jobs that have to be done before."""
+    if job.name in study.fusions:
+        return tuple(dict.fromkeys(Job(study.find(test).run, job.seed) for test in study.fusions[job.name].of))
+    start = study.runs[job.name].start
+    return (Job(start, job.seed),) if start else ()
+
+
+def tests_of(study: Study, job: Job) -> tuple[tuple[Trial, str], ...]:
+    """What a job is tested by, and on which split."""
+    if job.name in study.fusions:
+        return ((Trial(job.name, ""), "val"),)
+    return tuple((test, split) for split in study.splits for test in study.tests(job.name))
+
+
+def fused(study: Study, test: Trial) -> bool:
+    """Whether a fusion needs the posteriors of a test."""
+    return any(str(test) in fusion.of for fusion in study.fusions.values())
+
+
+def plan(study: Study, results: Results, images: tuple[int, int] | None = None) -> list[Step]:
+    """Every job of a study, with what is done of it.
+
+    Args:
+        study: whose jobs.
+        results: in its folder.
+        images: how many there are to train on and to test on, where known; else times of trainings are not.
+    """
+    pace = Pace(study, results, images)
+    steps = []
+    for job in jobs(study):
+        tests = tests_of(study, job)
+        remaining = [(test, split) for test, split in tests if results.row(job, test.protocol, split) is None]
+        is_fusion = job.name in study.fusions
+        trained = is_fusion or results.trained(job) is not None
+        parts = [0.0 if trained else pace.training(job), *(pace.testing(job, test) for test, _ in remaining)]
+        known = [part for part in parts if part is not None]
+        seconds = sum(known) if is_fusion or len(known) == len(parts) else None
+        steps.append(Step(job, needs(study, job), trained, tests, len(tests) - len(remaining), seconds))
+    return steps
+
+
+class Pace:
+    """How long things take, by what has been timed in a study's folder.
+
+    A training: seconds a multiply-add, of the same net where it has been timed, else of all. A test: seconds a picture
+    and multiply-add of one crop, by the same protocol.
+    """
+
+    def __init__(self, study: Study, results: Results, images: tuple[int, int] | None) -> None:
+        self.study, self.results, self.images = study, results, images
+        self.trainings: dict[str, list[float]] = {}
+        self.tests: dict[str, list[float]] = {}
+        for job in jobs(study):
+            if job.name in study.fusions:
+                continue
+            run, macs = results.trained(job), macs_of(study.recipe_of(job.name, job.seed))
+            if run:
+                self.trainings.setdefault(run["net"], []).append(run["seconds"] / (run["views"] * macs))
+            elif images and (begun := self.begun(job)):
+                self.trainings.setdefault(study.recipe_of(job.name, 0).net, []).append(
+                    begun["seconds"] / (begun["epoch"] * images[0] * macs)
+                )
+            for row in results.rows(job):
+                self.tests.setdefault(row["test"], []).append(row["seconds"] / (row["images"] * macs))
+
+    def training(self, job: Job) -> float | None:
+        """Seconds that a training still takes."""
+        recipe = self.study.recipe_of(job.name, job.seed)
+        timed = self.trainings.get(recipe.net) or [each for times in self.trainings.values() for each in times]
+        if not timed or not self.images:
+            return None
+        begun = self.begun(job)
+        epochs = recipe.schedule.epochs - (begun["epoch"] if begun else 0)
+        return median(timed) * epochs * self.images[0] * macs_of(recipe)
+
+    def testing(self, job: Job, test: Trial) -> float | None:
+        """Seconds that a test takes."""
+        if test.protocol not in self.tests or not self.images:
+            return None
+        macs = macs_of(self.study.recipe_of(job.name, job.seed))
+        return median(self.tests[test.protocol]) * self.images[1] * macs
+
+    def begun(self, job: Job) -> dict[str, Any] | None:
+        """The last epoch of a training that has not ended."""
+        epochs = [line for line in Run(self.results.work(job)).metrics if line["kind"] == "epoch"]
+        return epochs[-1] if epochs else None
+
+
+def macs_of(recipe: Recipe) -> int:
+    """Multiply-adds of a recipe's net for one crop; its classes, few as they are, are left out."""
+    layers = NETS[recipe.net].build(num_classes=1, width=recipe.width, crop=recipe.crop, hidden=recipe.hidden)
+    return count_macs(tuple(layers), recipe.crop)
+
+
+def remaining(steps: Sequence[Step]) -> str:
+    """How much there is still to do, in words."""
+    left = [step for step in steps if not step.done]
+    if not left:
+        return f"all {len(steps)} runs and fusions are done"
+    known = sum(step.seconds for step in left if step.seconds is not None)
+    unknown = sum(step.seconds is None for step in left)
+    times = [duration(known)] * bool(known) + [f"{unknown} of a time not known yet"] * bool(unknown)
+    return f"{len(left)} of {len(steps)} runs and fusions remain: {' and '.join(times) or 'seconds'}"
+
+
+def duration(seconds: float) -> str:
+    """A time for a person."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def plan_table(study: Study, steps: Sequence[Step]) -> Table:
+    """The plan as a table to read."""
+    table = Table(title=f"{study.title}: {remaining(steps)}", title_justify="left")
+    for column in ("run", "net", "starts from", "state"):
+        table.add_column(column)
+    table.add_column("remains", justify="right")
+    for step in steps:
+        fusion = step.job.name in study.fusions
+        if step.done:
+            state = "done"
+        elif fusion:
+            state = "to be fused"
+        elif step.trained:
+            state = f"trained, {step.tested} of {len(step.tests)} tests done"
+        else:
+            state = "to be trained"
+        net = "" if fusion else study.recipe_of(step.job.name, 0).net
+        left = "" if step.done else "not known yet" if step.seconds is None else duration(step.seconds)
+        sources = f"{len(step.needs)} runs" if fusion else ", ".join(map(str, step.needs))
+        table.add_row(str(step.job), net, sources, state, left)
+    return table
+
+
+def plan_rows(study: Study, steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The plan as rows."""
+    return [
+        {
+            "study": study.name,
+            "run": step.job.name,
+            "seed": step.job.seed,
+            "needs": [str(job) for job in step.needs],
+            "trained": step.trained,
+            "tests": len(step.tests),
+            "tested": step.tested,
+            "seconds_left": 0.0 if step.done else step.seconds,
+        }
+        for step in steps
+    ]

@@ -1,0 +1,296 @@
+"""A study, done: every run trained and tested, every fusion made, from wherever its folder is; nothing twice."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verydeep.data.dataset import Dataset
+from verydeep.data.statistics import Statistics
+from verydeep.errors import StudyError, VerydeepError
+from verydeep.evaluation.error_table import ErrorTable, error_row, ranks
+from verydeep.evaluation.fuse import fuse
+from verydeep.evaluation.posteriors import Posteriors, posteriors
+from verydeep.evaluation.protocol import parse
+from verydeep.nets.registry import read_net, save_net
+from verydeep.studies.plan import Step, fused, macs_of, plan, remaining
+from verydeep.studies.results import Job, Results, read_json, write_json
+from verydeep.studies.signals import signals
+from verydeep.studies.study import Parameter, Study, Trial, read_study
+from verydeep.training.division import divide, lacks_split
+from verydeep.training.folder import Run, first_difference
+from verydeep.training.recipe import Recipe, parse_recipe
+from verydeep.training.run import Moment, train, training_views
+from verydeep.training.start import set_colours, start_net
+
+LOSSES = 200  # points of a training's loss that are kept, at most
+
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+
+
+def reproduce(
+    study: str | Path,
+    data: str | Path | None = None,
+    *,
+    folder: str | Path | None = None,
+    parameters: Mapping[str, Parameter | str] | None = None,
+    device: str = "auto",
+    minutes: float | None = None,
+    say: Say = lambda line: None,
+    show: Callable[[Moment], None] = lambda moment: None,
+    progress: Progress = lambda what, count, of: None,
+) -> ErrorTable:
+    """Do what remains of a study: train, test, fuse.
+
+    A run that fails is named, and those that do not need it go on. Several processes may work in one folder.
+
+    Args:
+        study: its name, such as "digits", or a TOML file.
+        data: a data set with a training and a validation split; by default the study's own.
+        folder: where all of it is kept; by default `runs/` and the study's name.
+        parameters: of the study, instead of its own, such as `{"epochs": 3}`; the folder remembers them.
+        device: where to compute.
+        minutes: no run is begun that would not end in so much time, by what others took.
+        say: gets a line for each thing that a person should know.
+        show: gets every step of the trainings.
+        progress: gets each test, the number of pictures done and of all.
+
+    Returns:
+        The error rows of all that is done. Beside those of `evaluate`: study, run, seed; test, the protocol with the
+        sides of the paper's crop; tested_on, "val" or "train".
+
+    Raises:
+        StudyError: the study does not hold together, the folder is another's, or runs have failed; the others are done.
+
+    Source: section 4.
+    """
+    bench = prepare(study, data, folder=folder, parameters=parameters, device=device)
+    bench.begin()
+    until = None if minutes is None else time.monotonic() + 60 * minutes
+    failed: dict[Job, Exception] = {}
+    passed: set[Job] = set()  # taken by another process, or too long for the time that is left
+    while True:
+        steps = bench.plan()
+        done = {step.job for step in steps if step.done}
+        step = next(
+            (step for step in steps if step.job not in done | failed.keys() | passed and done >= set(step.needs)), None
+        )
+        if step is None:
+            break
+        if until is not None and time.monotonic() + (step.seconds or 0) > until:
+            passed.add(step.job)
+            continue
+        with bench.results.claim(step.job) as free:
+            if not free:
+                passed.add(step.job)
+                continue
+            steps = bench.plan()  # once more: another process may have done it meanwhile
+            step = next(each for each in steps if each.job == step.job)
+            if step.done:
+                continue
+            say(f"{step.job} is next; {remaining(steps)}")
+            try:
+                bench.do(step, say, show, progress)
+            except Exception as error:  # a mistake that can be mended, or a bug: the others go on first
+                failed[step.job] = error
+                say(f"{step.job} failed: {error}")
+    report_failures(bench, failed)
+    say(f"{bench.results.folder}: {remaining(bench.plan())}")
+    return ErrorTable(bench.results.all_rows())
+
+
+def report_failures(bench: "Bench", failed: Mapping[Job, Exception]) -> None:
+    """Raise what went wrong: a bug as it is, mistakes together in one line."""
+    for error in failed.values():
+        if not isinstance(error, VerydeepError):
+            raise error
+    if failed:
+        lines = "; ".join(f"{job}: {error}" for job, error in failed.items())
+        waiting = [step for step in bench.plan() if set(step.needs) & failed.keys()]
+        rest = f"; {', '.join(str(step.job) for step in waiting)} cannot begin without" if waiting else ""
+        raise StudyError(
+            f"{len(failed)} failed: {lines}{rest}; the same command tries again, and does nothing done twice"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A study, its data and its folder.
+
+    Attributes:
+        study: with its parameters.
+        where: what it was read from.
+        given: the parameters that were given for it.
+        data: path or name of the data set.
+        results: in its folder.
+        pictures: to train on; None where no data were given.
+        watched: to test on.
+        device: to compute on.
+    """
+
+    study: Study
+    where: str
+    given: Mapping[str, Parameter | str]
+    data: str | None
+    results: Results
+    pictures: Dataset | None
+    watched: Dataset | None
+    device: str
+
+    def plan(self) -> list[Step]:
+        """Every job, with what is done of it."""
+        known = (len(self.pictures), len(self.watched)) if self.pictures and self.watched else None
+        return plan(self.study, self.results, known)
+
+    def begin(self) -> None:
+        """Make the folder, or check that what is done in it is of this study, by these recipes, on these pictures.
+
+        Raises:
+            StudyError: it is not, or there are no data.
+        """
+        if self.watched is None:
+            raise StudyError(f"study {self.study.name}: needs a data set; give one with --data")
+        for job in (step.job for step in self.plan()):
+            run = self.results.trained(job)
+            if run is None:
+                continue
+            key = first_difference(parse_recipe(run["recipe"]), self.study.recipe_of(job.name, job.seed))
+            if key:
+                raise StudyError(
+                    f"{self.results.folder}: {job} was trained by another recipe ({key} differs); "
+                    "give the same parameters, or another folder"
+                )
+            if run["watched"] != self.watched.fingerprint():
+                raise StudyError(f"{self.results.folder}: {job} was tested on other pictures; give another folder")
+        self.results.make(self.where, self.given)
+
+    def recipe(self, job: Job) -> Recipe:
+        """The recipe of a run, with its data and what it starts from."""
+        start = self.study.runs[job.name].start
+        where = None
+        if start:  # as seen from here, so that a folder may be named in several ways
+            where = os.path.relpath(self.results.net(Job(start, job.seed), self.study))
+        recipe = self.study.recipe_of(job.name, job.seed, where)
+        compute = recipe.compute.model_copy(update={"device": self.device})
+        return recipe.model_copy(update={"data": self.data, "compute": compute})
+
+    def do(self, step: Step, say: Say, show: Callable[[Moment], None], progress: Progress) -> None:
+        """Do what remains of a job."""
+        if step.job.name in self.study.fusions:
+            self.fuse(step.job)
+            return
+        if not step.trained:
+            self.train(step.job, say, show)
+        path = self.results.net(step.job, self.study)
+        remaining = [each for each in step.tests if self.results.row(step.job, each[0].protocol, each[1]) is None]
+        if remaining and not path.exists():
+            raise StudyError(f"{path}: is not here, but tests of it remain; remove {self.results.of(step.job)}")
+        for test, split in remaining:
+            self.test(step.job, test, split, progress)
+
+    def train(self, job: Job, say: Say, show: Callable[[Moment], None]) -> None:
+        """Train a run, and keep its weights and what is known of it."""
+        recipe = self.recipe(job)
+        run = train(recipe, run=self.results.work(job), say=say, show=show)
+        net, card = read_net(run.net)
+        path = self.results.net(job, self.study)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_net(path, net, {**card, "study": self.study.name, "run": job.name}, half=True)
+        epochs = [line for line in run.metrics if line["kind"] == "epoch"]
+        self.results.of(job).mkdir(parents=True, exist_ok=True)
+        assert self.pictures is not None and self.watched is not None  # noqa: PT018 - for mypy
+        write_json(self.results.of(job) / "run.json", {
+            "study": self.study.name, "run": job.name, "seed": job.seed, "net": recipe.net,
+            "starts_from": self.study.runs[job.name].start, "images": len(self.pictures),
+            "watched": self.watched.fingerprint(), "views": len(self.pictures) * len(epochs),
+            "macs": macs_of(recipe), "parameters": sum(each.numel() for each in net.parameters()),
+            "seconds": epochs[-1]["seconds"], "epochs": epochs, "losses": thinned(run),
+            "signals": self.signals(recipe, run) if self.study.signals else {},
+            "environment": run.noted, "recipe": self.study.recipe_of(job.name, job.seed).model_dump(exclude_none=True),
+        })  # fmt: skip
+
+    def signals(self, recipe: Recipe, run: Run) -> dict[str, Any]:
+        """The signals of a net before its training and after it."""
+        assert self.pictures is not None
+        statistics = Statistics.from_dict(read_json(run.folder / "statistics.json"))
+        first = start_net(recipe, self.pictures.classes, say=lambda line: None).eval()
+        set_colours(first, recipe, statistics)
+        views = training_views(recipe, statistics)
+        last, _ = read_net(run.net)
+        return {when: signals(net, self.pictures, views) for when, net in (("before", first), ("after", last))}
+
+    def test(self, job: Job, test: Trial, split: str, progress: Progress) -> None:
+        """Trial a run by a protocol, and keep what that gave."""
+        net, _ = read_net(self.results.net(job, self.study))
+        protocol = self.study.protocol_of(test)
+        tested = self.part(split)
+        what = f"{job} by {protocol}"
+        found = posteriors(net, tested, protocol, device=self.device, weights=str(job),
+                           progress=lambda count, of: progress(what, count, of))  # fmt: skip
+        if split == "val" and fused(self.study, test):
+            self.results.of(job).mkdir(parents=True, exist_ok=True)
+            found.save(self.results.posteriors(job, test))
+        self.keep(job, test.protocol, split, found, error_row(found, parse(protocol, net.crop, net.name)))
+
+    def fuse(self, job: Job) -> None:
+        """Average the posteriors of several tests. Source: section 4.4."""
+        tests = [self.study.find(test) for test in self.study.fusions[job.name].of]
+        found = fuse([self.results.posteriors(Job(test.run, job.seed), test) for test in tests])
+        rows = [self.results.row(Job(test.run, job.seed), test.protocol) or {} for test in tests]
+        protocol = parse(self.study.protocol_of(tests[0]), 1)
+        same = {key: rows[0][key] for key in ("scales", "mirror") if all(row[key] == rows[0][key] for row in rows)}
+        row = error_row(found, protocol) | {"scales": [], "mirror": True} | same
+        self.keep(job, "", "val", found, row)
+
+    def keep(self, job: Job, test: str, split: str, found: Posteriors, row: Mapping[str, Any]) -> None:
+        """Keep the errors and the ranks of a test."""
+        assert found.labels is not None
+        named = {"study": self.study.name, "run": job.name, "seed": job.seed, "test": test, "tested_on": split}
+        self.results.add(job, {**named, **row}, ranks(found.values, found.labels))
+
+    def part(self, split: str) -> Dataset:
+        """The pictures of a split that are tested on: of those to train on as many as are watched, evenly spread."""
+        assert self.pictures is not None and self.watched is not None  # noqa: PT018 - for mypy
+        if split != "train":
+            return self.watched
+        return self.pictures.subset(
+            np.linspace(0, len(self.pictures) - 1, min(len(self.watched), len(self.pictures))).astype(int)
+        )
+
+
+def prepare(
+    study: str | Path,
+    data: str | Path | None = None,
+    *,
+    folder: str | Path | None = None,
+    parameters: Mapping[str, Parameter | str] | None = None,
+    device: str = "auto",
+) -> Bench:
+    """A study with its data and its folder, all checked, before anything is done or written.
+
+    Raises:
+        StudyError: the study does not hold together, the folder is another's, or the data lack a validation split.
+    """
+    results = Results(Path(folder) if folder else Path("runs") / Path(study).stem)
+    _, remembered = results.remembered(str(study))
+    given = remembered | dict(parameters or {})
+    graph = read_study(study, given)
+    data = graph.data if data is None else str(data)
+    pictures = watched = None
+    if data is not None:
+        recipe = graph.recipe_of(next(iter(graph.runs)), 0).model_copy(update={"data": data})
+        pictures, watched = divide(recipe)
+        if recipe.validation.held_out or lacks_split(pictures, recipe.validation.split):
+            raise StudyError(f"{data}: has no split of pictures to test on; divide it into train and val")
+    return Bench(graph, str(study), given, data, results, pictures, watched, device)
+
+
+def thinned(run: Run) -> list[tuple[int, float]]:
+    """Step and loss along a training, some hundred of them."""
+    losses = [(line["step"], line["loss"]) for line in run.metrics if line["kind"] == "step"]
+    return losses[:: max(1, -(-len(losses) // LOSSES))]

@@ -1,0 +1,51 @@
+"""How strong the signals of every layer are: activations on the way up, gradients on the way down.
+
+What tells a start from which a deep net learns from one at which it stalls. Source: section 3.1; Glorot & Bengio 2010,
+sections 4.2.1 and 4.2.2.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from verydeep.data.dataset import Dataset
+from verydeep.data.feed import TrainingViews
+from verydeep.nets.vgg import VGG
+
+PICTURES = 64  # that signals are measured on, spread over the data set
+
+
+def signals(net: VGG, pictures: Dataset, views: TrainingViews) -> list[dict[str, Any]]:
+    """For every layer with weights: the RMS of its outputs, and of the loss's gradient in them.
+
+    The gradient is that of a picture's own loss, averaged in the square over all cells and pictures. Dropout is off.
+
+    Args:
+        net: in eval mode; it is left as it was.
+        pictures: labelled.
+        views: what they become.
+    """
+    chosen = np.linspace(0, len(pictures) - 1, min(PICTURES, len(pictures))).astype(int)
+    made = [views.make(pictures, int(index), np.random.default_rng(int(index))) for index in chosen]
+    pixels = torch.stack([torch.from_numpy(view).permute(2, 0, 1) for view, _ in made]).float()
+    pixels += torch.from_numpy(np.stack([shift for _, shift in made]))[:, :, None, None]
+    maps, kept = (pixels - net.mean) / net.std, {}
+    for name, layer in net.named_children():
+        maps = layer(maps)
+        if isinstance(layer, nn.Conv2d):
+            maps.retain_grad()
+            kept[name] = maps
+    F.cross_entropy(maps.flatten(1), torch.from_numpy(pictures.labels[chosen]), reduction="sum").backward()
+    net.zero_grad(set_to_none=True)
+    return [
+        {"layer": name, "activation": rms(outputs.detach()), "gradient": rms(outputs.grad)}
+        for name, outputs in kept.items()
+    ]
+
+
+def rms(values: torch.Tensor | None) -> float:
+    """The root of the mean square."""
+    return 0.0 if values is None else values.double().square().mean().sqrt().item()
