@@ -134,14 +134,13 @@ def gather(tiles: Float[Tensor, "n rows columns c side side"]) -> Float[Tensor, 
 
 
 def place(cells: Float[Tensor, "16 tiles k"], outputs: Float[Tensor, "n k h w"]) -> None:
-    """Write tiles of a side of `STEP` into the outputs."""
+    """Write tiles of a side of `STEP` into the outputs, what reaches over their border left out."""
     n, channels, height, width = outputs.shape
-    rows, columns = -(-height // STEP), -(-width // STEP)
-    tiles = cells.view(STEP, STEP, n, rows, columns, channels).permute(2, 5, 3, 0, 4, 1)  # n k rows 4 columns 4
-    if height % STEP or width % STEP:
-        outputs.copy_(tiles.reshape(n, channels, rows * STEP, columns * STEP)[:, :, :height, :width])
-    else:
-        outputs.view(n, channels, rows, STEP, columns, STEP).copy_(tiles)
+    tiles = cells.view(STEP, STEP, n, -(-height // STEP), -(-width // STEP), channels).permute(0, 1, 2, 5, 3, 4)
+    for row in range(STEP):  # one cell of all tiles at a time, so that channels stay together in memory
+        for column in range(STEP):
+            written = outputs[:, :, row::STEP, column::STEP]
+            written.copy_(tiles[row, column, :, :, : written.shape[2], : written.shape[3]])
 
 
 def chunks(tiles: Float[Tensor, "n rows columns c side side"], channels: int) -> Iterator[tuple[slice, slice]]:
