@@ -39,8 +39,8 @@ def evaluate(
         batch: crops' worth of pixels at once; see `posteriors`.
         memory: gigabytes that views and maps may take at once; see `posteriors`.
         threads: that decode pictures meanwhile.
-        posteriors_folder: where a file of posteriors is left for each protocol; made where there is none. Files that are
-            there already are taken as they are, and what was killed goes on; see `posteriors`.
+        posteriors_folder: where a file of posteriors is left for each protocol; made if there is none. Files that lie
+            there already are taken as they are, and a test that was killed goes on; see `posteriors`.
         progress: called with the protocol, the number of pictures done and of all.
         remark: called with a line for a person.
         weights: what the net's weights are called, for the record.
