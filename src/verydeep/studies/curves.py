@@ -107,7 +107,13 @@ def as_svg(draw: Callable[[Axes, Sequence[Record], Sequence[Record]], None], ste
         axes.set_xlabel("epochs")
         axes.set_xlim(0, len(epochs))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        text = io.StringIO()
+    return page_svg(figure)
+
+
+def page_svg(figure: Figure) -> str:
+    """A figure as an <svg> element that takes its colours from the page around it."""
+    text = io.StringIO()
+    with matplotlib.style.context(STYLE):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]

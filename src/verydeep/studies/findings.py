@@ -1,8 +1,8 @@
 """What the paper says, tried: the difference of two errors, its interval over pictures and seeds, and what it shows.
 
-Every pair of nets or protocols is tested on the same pictures, so differences are taken picture by picture. A net that is
-trained again with another seed errs elsewhere, and the difference between two nets holds only if it is larger than that:
-pictures and seeds are both drawn at random, and crossed, since every seed's nets are tested on every picture.
+Every pair of nets or protocols is tested on the same pictures, so differences are taken picture by picture. A net that
+is trained again with another seed errs elsewhere, and nets differ only where they do so by more than that: pictures and
+seeds are both drawn at random, and crossed, since every seed's nets are tested on every picture.
 """
 
 import math
@@ -151,6 +151,13 @@ def estimate(differences: Differences, borrowed: Spread | None = None) -> tuple[
     variance = sum(part for part, _ in parts)
     weights = sum(part**2 / max(freedom, 1) for part, freedom in parts)
     return centre, math.sqrt(variance), variance**2 / weights if weights else math.inf
+
+
+def error_interval(wrong: Int[np.ndarray, "seeds images"]) -> tuple[float, float]:
+    """The 95 % interval of the error of a net that was trained with several seeds, over pictures and seeds."""
+    centre, error, freedom = estimate(wrong)
+    wide = float(stdtrit(freedom, 0.975)) * error
+    return max(0.0, centre - wide), min(1.0, centre + wide)
 
 
 def mean_squares(values: Differences) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from verydeep.nets.layers import place
-from verydeep.nets.registry import ALIASES, NETS, load_net
+from verydeep.nets.registry import ALIASES, NETS, load_own_net
 
 Row = Mapping[str, Any]
 
@@ -54,13 +54,13 @@ def layer_rows(name: str) -> list[Row]:
     """Each layer of a net in the order of the data, without ReLU and dropout, which change neither size nor cost.
 
     Args:
-        name: in the registry, or of any net that `load_net` finds.
+        name: in the registry, or of any net that `load_own_net` finds.
     """
     if ALIASES.get(name, name) in NETS:
         net = NETS[ALIASES.get(name, name)]
         plan, crop = net.plan, net.crop
     else:
-        loaded, _ = load_net(name)
+        loaded, _ = load_own_net(name)
         plan, crop = loaded.plan, loaded.crop
     return [
         {

@@ -1,14 +1,18 @@
 """What remains of a study, in which order, and how long it will take by what was measured so far."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import torch
 from rich.table import Table
 
+from verydeep.data.dataset import Dataset
+from verydeep.evaluation.cost import costs
+from verydeep.evaluation.protocol import parse
 from verydeep.nets.layers import count_macs
-from verydeep.nets.registry import NETS
+from verydeep.nets.registry import NETS, create_net
 from verydeep.studies.results import Job, Results
 from verydeep.studies.study import Study, Trial
 from verydeep.training.folder import Run
@@ -80,24 +84,26 @@ def fused(study: Study, test: Trial) -> bool:
     return any(str(test) in fusion.of for fusion in study.fusions.values())
 
 
-def plan(study: Study, results: Results, images: tuple[int, int] | None = None) -> list[Step]:
+def plan(study: Study, results: Results, pictures: Dataset | None = None, watched: Dataset | None = None) -> list[Step]:
     """Every job of a study, with what is done of it.
 
     Args:
         study: whose jobs.
         results: in its folder.
-        images: how many there are to train on and to test on, where known; else times of trainings are not.
+        pictures: to train on, where known; else times are not.
+        watched: to test on, where known; else times are not.
     """
-    pace = Pace(study, results, images)
+    pace = Pace(study, results, pictures, watched)
     steps = []
     for job in jobs(study):
         tests = tests_of(study, job)
-        remaining = [(test, split) for test, split in tests if results.row(job, test.protocol, split) is None]
-        is_fusion = job.name in study.fusions
-        trained = is_fusion or results.trained(job) is not None
-        parts = [0.0 if trained else pace.training(job), *(pace.testing(job, test) for test, _ in remaining)]
+        remaining = [(trial, split) for trial, split in tests if results.row(job, trial.protocol, split) is None]
+        fusion = job.name in study.fusions  # which takes seconds
+        trained = fusion or results.trained(job) is not None
+        parts = [] if trained else [pace.training(job)]
+        parts += [] if fusion else [pace.testing(job, trial) for trial, _ in remaining]
         known = [part for part in parts if part is not None]
-        seconds = sum(known) if is_fusion or len(known) == len(parts) else None
+        seconds = sum(known) if len(known) == len(parts) else None
         steps.append(Step(job, needs(study, job), trained, tests, len(tests) - len(remaining), seconds))
     return steps
 
@@ -105,48 +111,55 @@ def plan(study: Study, results: Results, images: tuple[int, int] | None = None) 
 class Pace:
     """How long things take, by what has been timed in a study's folder.
 
-    A training: seconds a multiply-add, of the same net where it has been timed, else of all. A test: seconds a picture
-    and multiply-add of one crop, by the same protocol.
+    A training: seconds a multiply-add, of the same net where it has been timed, else of all. A test: seconds a
+    multiply-add, by the same protocol where it has been timed, else by all.
     """
 
-    def __init__(self, study: Study, results: Results, images: tuple[int, int] | None) -> None:
-        self.study, self.results, self.images = study, results, images
+    def __init__(self, study: Study, results: Results, pictures: Dataset | None, watched: Dataset | None) -> None:
+        self.study, self.results, self.pictures, self.watched = study, results, pictures, watched
         self.trainings: dict[str, list[float]] = {}
         self.tests: dict[str, list[float]] = {}
         for job in jobs(study):
             if job.name in study.fusions:
                 continue
-            run, macs = results.trained(job), macs_of(study.recipe_of(job.name, job.seed))
-            if run:
-                self.trainings.setdefault(run["net"], []).append(run["seconds"] / (run["views"] * macs))
-            elif images and (begun := self.begun(job)):
-                self.trainings.setdefault(study.recipe_of(job.name, 0).net, []).append(
-                    begun["seconds"] / (begun["epoch"] * images[0] * macs)
-                )
+            net, macs = study.recipe_of(job.name, job.seed).net, macs_of(study.recipe_of(job.name, job.seed))
+            if run := results.trained(job):
+                self.trainings.setdefault(net, []).append(run["seconds"] / (run["views"] * macs))
+            elif pictures and (begun := self.begun(job)):
+                self.trainings.setdefault(net, []).append(begun["seconds"] / (begun["epoch"] * len(pictures) * macs))
             for row in results.rows(job):
-                self.tests.setdefault(row["test"], []).append(row["seconds"] / (row["images"] * macs))
+                self.tests.setdefault(row["test"], []).append(row["seconds"] / (row["images"] * row["cost"] * macs))
 
     def training(self, job: Job) -> float | None:
-        """Seconds that a training still takes."""
+        """Seconds that a training still takes; None where none has been timed."""
         recipe = self.study.recipe_of(job.name, job.seed)
-        timed = self.trainings.get(recipe.net) or [each for times in self.trainings.values() for each in times]
-        if not timed or not self.images:
+        timed = self.trainings.get(recipe.net) or all_of(self.trainings)
+        if not timed or not self.pictures:
             return None
         begun = self.begun(job)
         epochs = recipe.schedule.epochs - (begun["epoch"] if begun else 0)
-        return median(timed) * epochs * self.images[0] * macs_of(recipe)
+        return median(timed) * epochs * len(self.pictures) * macs_of(recipe)
 
-    def testing(self, job: Job, test: Trial) -> float | None:
-        """Seconds that a test takes."""
-        if test.protocol not in self.tests or not self.images:
+    def testing(self, job: Job, trial: Trial) -> float | None:
+        """Seconds that a test takes; None where none has been timed."""
+        timed = self.tests.get(trial.protocol) or all_of(self.tests)
+        if not timed or not self.watched:
             return None
-        macs = macs_of(self.study.recipe_of(job.name, job.seed))
-        return median(self.tests[test.protocol]) * self.images[1] * macs
+        recipe = self.study.recipe_of(job.name, job.seed)
+        with torch.device("meta"):  # its layers are asked for, not its weights
+            net = create_net(recipe.net, num_classes=1, width=recipe.width, crop=recipe.crop, hidden=recipe.hidden)
+        protocol = parse(self.study.protocol_of(trial), recipe.crop, recipe.net)
+        return median(timed) * len(self.watched) * costs(net, self.watched, [protocol])[protocol] * macs_of(recipe)
 
     def begun(self, job: Job) -> dict[str, Any] | None:
         """The last epoch of a training that has not ended."""
         epochs = [line for line in Run(self.results.work(job)).metrics if line["kind"] == "epoch"]
         return epochs[-1] if epochs else None
+
+
+def all_of(times: Mapping[str, Sequence[float]]) -> list[float]:
+    """All of the times."""
+    return [each for some in times.values() for each in some]
 
 
 def macs_of(recipe: Recipe) -> int:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 from verydeep.data.dataset import Dataset
 from verydeep.data.statistics import Statistics
 from verydeep.errors import StudyError, VerydeepError
-from verydeep.evaluation.error_table import ErrorTable, error_row, ranks
+from verydeep.evaluation.cost import costs
+from verydeep.evaluation.error_table import ErrorTable, error_row
 from verydeep.evaluation.fuse import fuse
-from verydeep.evaluation.posteriors import Posteriors, posteriors
+from verydeep.evaluation.outcome import Outcome, outcome
+from verydeep.evaluation.posteriors import posteriors
 from verydeep.evaluation.protocol import parse
 from verydeep.nets.registry import read_net, save_net
 from verydeep.studies.plan import Step, fused, macs_of, plan, remaining
@@ -62,7 +65,7 @@ def reproduce(
 
     Returns:
         The error rows of all that is done. Beside those of `evaluate`: study, run, seed; test, the protocol with the
-        sides of the paper's crop; tested_on, "val" or "train".
+        sides of the paper's crop; tested_on, "val" or "train"; cost, of a picture, in crops.
 
     Raises:
         StudyError: the study does not hold together, the folder is another's, or runs have failed; the others are done.
@@ -144,8 +147,7 @@ class Bench:
 
     def plan(self) -> list[Step]:
         """Every job, with what is done of it."""
-        known = (len(self.pictures), len(self.watched)) if self.pictures and self.watched else None
-        return plan(self.study, self.results, known)
+        return plan(self.study, self.results, self.pictures, self.watched)
 
     def begin(self) -> None:
         """Make the folder, or check that what is done in it is of this study, by these recipes, on these pictures.
@@ -191,7 +193,7 @@ class Bench:
         if remaining and not path.exists():
             raise StudyError(f"{path}: is not here, but tests of it remain; remove {self.results.of(step.job)}")
         for test, split in remaining:
-            self.test(step.job, test, split, progress)
+            self.test(step.job, test, split, say, progress)
 
     def train(self, job: Job, say: Say, show: Callable[[Moment], None]) -> None:
         """Train a run, and keep its weights and what is known of it."""
@@ -224,34 +226,35 @@ class Bench:
         last, _ = read_net(run.net)
         return {when: signals(net, self.pictures, views) for when, net in (("before", first), ("after", last))}
 
-    def test(self, job: Job, test: Trial, split: str, progress: Progress) -> None:
-        """Trial a run by a protocol, and keep what that gave."""
+    def test(self, job: Job, trial: Trial, split: str, say: Say, progress: Progress) -> None:
+        """Test a run by a protocol, from where that was left, and keep what it gave."""
         net, _ = read_net(self.results.net(job, self.study))
-        protocol = self.study.protocol_of(test)
+        protocol = parse(self.study.protocol_of(trial), net.crop, net.name)
+        is_fused = split == "val" and fused(self.study, trial)
+        file = self.results.posteriors(job, trial, split, fused=is_fused)
+        file.parent.mkdir(parents=True, exist_ok=True)
         tested = self.part(split)
-        what = f"{job} by {protocol}"
-        found = posteriors(net, tested, protocol, device=self.device, weights=str(job),
-                           progress=lambda count, of: progress(what, count, of))  # fmt: skip
-        if split == "val" and fused(self.study, test):
-            self.results.of(job).mkdir(parents=True, exist_ok=True)
-            found.save(self.results.posteriors(job, test))
-        self.keep(job, test.protocol, split, found, error_row(found, parse(protocol, net.crop, net.name)))
+        found = outcome(posteriors(net, tested, protocol, device=self.device, weights=str(job), file=file,
+                                   progress=partial(progress, f"{job} by {protocol}"), remark=say))  # fmt: skip
+        crops = costs(net, tested, [protocol])[protocol]
+        self.keep(job, trial.protocol, split, found, error_row(found, protocol) | {"cost": round(crops, 3)})
+        if not is_fused:
+            file.unlink()
 
     def fuse(self, job: Job) -> None:
         """Average the posteriors of several tests. Source: section 4.4."""
         tests = [self.study.find(test) for test in self.study.fusions[job.name].of]
-        found = fuse([self.results.posteriors(Job(test.run, job.seed), test) for test in tests])
+        found = outcome(fuse([self.results.posteriors(Job(test.run, job.seed), test) for test in tests]))
         rows = [self.results.row(Job(test.run, job.seed), test.protocol) or {} for test in tests]
         protocol = parse(self.study.protocol_of(tests[0]), 1)
         same = {key: rows[0][key] for key in ("scales", "mirror") if all(row[key] == rows[0][key] for row in rows)}
         row = error_row(found, protocol) | {"scales": [], "mirror": True} | same
         self.keep(job, "", "val", found, row)
 
-    def keep(self, job: Job, test: str, split: str, found: Posteriors, row: Mapping[str, Any]) -> None:
+    def keep(self, job: Job, test: str, split: str, found: Outcome, row: Mapping[str, Any]) -> None:
         """Keep the errors and the ranks of a test."""
-        assert found.labels is not None
         named = {"study": self.study.name, "run": job.name, "seed": job.seed, "test": test, "tested_on": split}
-        self.results.add(job, {**named, **row}, ranks(found.values, found.labels))
+        self.results.add(job, {**named, **row}, found.ranks)
 
     def part(self, split: str) -> Dataset:
         """The pictures of a split that are tested on: of those to train on as many as are watched, evenly spread."""

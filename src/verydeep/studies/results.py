@@ -5,7 +5,7 @@
     A.0/rows.json              an error row for each test that is done
     A.0/ranks.safetensors      for each test the rank of the true class of every picture, for paired comparisons
     A.0/net.safetensors        weights in half precision, where another run starts from them
-    A.0/*.posteriors           of tests that a fusion needs
+    A.0/dense@256.safetensors  posteriors of tests that a fusion needs
     errors.json                all error rows
     work/                      all that is not to be committed: folders of runs, weights of the others
 
@@ -70,9 +70,10 @@ class Results:
         started_from = any(run.start == job.name for run in study.runs.values())
         return self.of(job) / "net.safetensors" if started_from else self.folder / "work" / f"{job}.safetensors"
 
-    def posteriors(self, job: Job, test: Trial) -> Path:
-        """The posteriors of a test that a fusion needs."""
-        return self.of(job) / f"{test.protocol}.posteriors"
+    def posteriors(self, job: Job, trial: Trial, split: str = "val", *, fused: bool = True) -> Path:
+        """The posteriors of a test: kept where a fusion needs them, else there only while it is done."""
+        name = f"{trial.protocol}.safetensors"
+        return self.of(job) / name if fused and split == "val" else self.folder / "work" / f"{job}-{split}-{name}"
 
     def trained(self, job: Job) -> Row | None:
         """What is known of a run's training, once it has ended."""

@@ -1,0 +1,233 @@
+"""The tables that a study fills: ours beside the paper's, as sheets of text that every kind of page can print."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rich.table
+
+from verydeep.evaluation.error_table import wilson_interval
+from verydeep.studies.findings import Effect, Tried, error_interval
+from verydeep.studies.plan import jobs
+from verydeep.studies.published import PAPERS_TABLES, published
+from verydeep.studies.results import Job, Results
+from verydeep.studies.study import Study, Trial
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of text. The cells of `numbers` are set to the right."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: int  # columns from the right that hold figures
+    note: str = ""
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column holds figures."""
+        return column >= len(self.columns) - self.numbers
+
+    def markdown(self) -> list[str]:
+        """The sheet as lines of Markdown."""
+        rule = ["--:" if self.is_number(column) else "---" for column in range(len(self.columns))]
+        rows = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in self.rows]
+        return [f"| {line} |" for line in (" | ".join(self.columns), " | ".join(rule), *rows)]
+
+    def __rich__(self) -> rich.table.Table:
+        table = rich.table.Table(title=self.title, title_justify="left", caption=self.note, caption_justify="left")
+        for place, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if self.is_number(place) else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An error over all seeds that are done, as a fraction with its 95 % interval."""
+
+    error: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{100 * self.error:.1f} ({100 * self.low:.1f}–{100 * self.high:.1f})"
+
+
+def measure(study: Study, results: Results, one: str, k: int = 1, split: str = "val") -> Measured | None:
+    """The top-k error of a test such as `d-256 dense@256`, or of a fusion; None where nothing of it is done.
+
+    With one seed the interval is over pictures (Wilson's), with several over pictures and seeds.
+    """
+    name, protocol = (one, "") if one in study.fusions else study.find(one)
+    found = [results.ranks(job).get(f"{split} {protocol}") for job in jobs(study) if job.name == name]
+    wrong = [ranks >= k for ranks in found if ranks is not None]
+    if not wrong:
+        return None
+    error = float(np.mean(wrong))
+    if len(wrong) == 1:
+        return Measured(error, *wilson_interval(error, len(wrong[0])), 1)
+    return Measured(error, *error_interval(np.stack(wrong).astype(int)), len(wrong))
+
+
+def measure_known(study: Study, results: Results, one: str | None, k: int = 1) -> Measured | None:
+    """The same; None, too, where the study has no such test."""
+    known = one in study.fusions or one in {str(trial) for run in study.runs for trial in study.tests(run)}
+    return measure(study, results, str(one), k) if known else None
+
+
+def sheets(study: Study, results: Results) -> list[Sheet]:
+    """The tables that a study fills."""
+    return [
+        beside_paper(study, results, name) if name in PAPERS_TABLES else OURS[name](study, results)
+        for name in study.tables
+    ]
+
+
+def beside_paper(study: Study, results: Results, name: str) -> Sheet:
+    """One of the paper's tables with ours beside it. Source: tables 3 to 7."""
+    table = published()[name]
+    several = any("trained" in row for row in table["rows"])
+    tested = any("test5" in row for row in table["rows"])
+    columns = ["net", *(["S"] * several), "Q" if several else "tested by", "paper: top-1, %", "top-5, %"]
+    if tested:
+        columns.append("top-5, test, %")
+    rows = []
+    for row in table["rows"]:
+        ours = [measure_known(study, results, row.get("ours"), k) for k in (1, 5)]
+        theirs = [figure(row.get(key)) for key in ("top1", "top5", *(["test5"] * tested))]
+        seeds = str(ours[0].seeds) if ours[0] else ""
+        labels = [row["net"], *([row.get("trained", "")] * several), row.get("tested", "")]
+        rows.append((*labels, *theirs, *(str(each or "") for each in ours), seeds))
+    return Sheet(
+        name, f"{table['title']} ({table['source']})", (*columns, "ours: top-1, %", "top-5, %", "seeds"), tuple(rows),
+        5 + tested, note=f"Sides are those of the paper's crop of 224 pixels; ours are of {crop_of(study)}.",
+    )  # fmt: skip
+
+
+def crop_of(study: Study) -> int:
+    """The crop of a study's nets, px."""
+    return study.recipe_of(next(iter(study.runs)), 0).crop
+
+
+def figure(value: float | None) -> str:
+    """A figure in per cent as the paper prints it."""
+    return "–" if value is None else f"{value:.1f}"
+
+
+def error_sheet(study: Study, results: Results) -> Sheet:
+    """Every test of every run and every fusion."""
+    rows = []
+    for one in (*(str(trial) for run in study.runs for trial in study.tests(run)), *study.fusions):
+        for split in study.splits:
+            ours = [measure(study, results, one, k, split) for k in (1, 5)]
+            if ours[0]:
+                run, protocol = ("+".join(study.fusions[one].of), "") if one in study.fusions else study.find(one)
+                by = study.protocol_of(Trial(run, protocol)) if protocol else ""
+                rows.append((one if one in study.fusions else run, split, by, *map(str, ours), str(ours[0].seeds)))
+    return Sheet("errors", "Errors of every run", ("run", "split", "protocol", "top-1, %", "top-5, %", "seeds"),
+                 tuple(rows), 3)  # fmt: skip
+
+
+def fit_sheet(study: Study, results: Results) -> Sheet:
+    """Errors on training pictures beside those on others: how much a net learned by heart. Source: section 3.1."""
+    rows = []
+    for name in study.runs:
+        for trial in study.tests(name)[-1:]:
+            trained, other = (measure(study, results, str(trial), 1, split) for split in ("train", "val"))
+            if trained and other:
+                gap = f"{100 * (other.error - trained.error):.1f}"
+                rows.append((name, study.protocol_of(trial), str(trained), str(other), gap, str(other.seeds)))
+    return Sheet("fit", "Top-1 errors on training pictures and on others, %",
+                 ("run", "protocol", "training pictures", "others", "difference", "seeds"), tuple(rows), 4)  # fmt: skip
+
+
+def signal_sheet(study: Study, results: Results) -> Sheet:
+    """What every start does to signals, and where the loss went. Source: section 3.1."""
+    rows = []
+    for name in study.runs:
+        run = results.trained(Job(name, 0))
+        if run and run["signals"]:
+            before, after = run["signals"]["before"], run["signals"]["after"]
+            error = results.row(Job(name, 0), study.runs[name].tests[0]) if study.runs[name].tests else None
+            rows.append((
+                name, start_of(study, name), fades(before, "activation"), fades(before, "gradient", down=True),
+                fades(after, "activation"), f"{run['losses'][0][1]:.2f}", f"{run['epochs'][-1]['loss']:.2f}",
+                f"{100 * error['top1_error']:.1f}" if error else "",
+            ))  # fmt: skip
+    return Sheet(
+        "signals", "Signals of every start",
+        ("run", "start", "activation, last / first layer", "gradient, first / last layer", "activation after training",
+         "first loss", "last loss", "top-1, %"), tuple(rows), 6,
+        note="Root mean squares; fc8 left out. A ratio of 1 is a signal that passes unchanged.",
+    )  # fmt: skip
+
+
+def start_of(study: Study, name: str) -> str:
+    """How a run starts, in words."""
+    start = study.recipe_of(name, 0).start
+    law = f"Gaussian, {start.deviation:g}" if start.law == "paper" else {"glorot": "Glorot", "he": "He"}[start.law]
+    return f"{law}, from {study.runs[name].start}" if study.runs[name].start else law
+
+
+def fades(layers: Sequence[Mapping[str, Any]], key: str, *, down: bool = False) -> str:
+    """How much of a signal is left at its end: gradients go down, from the last layer to the first."""
+    first, last = layers[0][key], layers[-2][key]
+    ratio = (first / last if last else math.nan) if down else (last / first if first else math.nan)
+    return f"{ratio:.1e}"
+
+
+OURS: Mapping[str, Callable[[Study, Results], Sheet]] = {
+    "errors": error_sheet, "fit": fit_sheet, "signals": signal_sheet,
+}  # fmt: skip
+
+
+def finding_sheet(tried: Mapping[str, Tried]) -> Sheet:
+    """Every pair of every finding: effect, interval, what could have been seen, and what it shows."""
+    rows = [
+        (each.finding.claim if not place else "", f"{effect.first} – {effect.second}", points(effect.published),
+         points(effect.difference), interval(effect), unsigned(effect.smallest), p_values(effect),
+         str(effect.seeds or ""),
+         effect.verdict if effect.difference is not None else "not measured yet")
+        for each in tried.values() for place, effect in enumerate(each.effects)
+    ]  # fmt: skip
+    return Sheet(
+        "findings", "What the paper says, and what ours shows",
+        ("finding", "pair", "paper, points", "ours, points", "95 % interval", "smallest that would show", "McNemar's p",
+         "seeds", "shows"), tuple(rows), 7,
+        note="Differences of top-1 errors in points: below zero, the first of the pair errs less. Intervals are over "
+        "pictures and seeds. The smallest true difference that would have shown four times of five. McNemar's p, one "
+        "for each seed, is over pictures alone. The first pair of a finding decides.",
+    )  # fmt: skip
+
+
+def points(difference: float | None) -> str:
+    """A difference of errors in percentage points, with its sign."""
+    return "" if difference is None else f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def unsigned(difference: float) -> str:
+    """A size in percentage points."""
+    return "" if math.isnan(difference) else f"{100 * difference:.1f}"
+
+
+def interval(effect: Effect) -> str:
+    """The interval of an effect in percentage points."""
+    if effect.difference is None:
+        return ""
+    return f"{points(effect.low)} to {points(effect.high)}{'' if effect.over_seeds else ', pictures alone'}"
+
+
+def p_values(effect: Effect) -> str:
+    """The p of each seed."""
+    return ", ".join("<0.001" if p < 0.001 else f"{p:.2g}" for p in effect.p_values)
+
+
+def as_text(lines: Iterable[str]) -> str:
+    """Lines as a text that ends with one."""
+    return "\n".join(lines) + "\n"
