@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from verydeep.pictures.crop import crop_rescaled, crop_resized, source_window, take
-from verydeep.pictures.resize import rescale, rescaled_size
+from verydeep.pictures.resize import rescale, rescaled_size, resize
 from verydeep.pictures.views import View, random_crop, whole
 
 
@@ -115,3 +115,10 @@ def test_resized_crop_is_the_window_resized(photo):
     view = View(30, 40, 120, 200)
     expected = Image.fromarray(photo).crop((40, 30, 240, 150)).resize((64, 64), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(crop_resized(photo, view, 64), np.asarray(expected), rtol=0, atol=1)
+
+
+def test_a_view_with_a_side_is_its_window_resized_and_then_mirrored():
+    picture = noise(40, 50)
+    by_hand = resize(picture[3:33, 7:37], 24, 24)
+    assert np.array_equal(take(picture, View(3, 7, 30, 30, side=24)), by_hand)
+    assert np.array_equal(take(picture, View(3, 7, 30, 30, mirrored=True, side=24)), by_hand[:, ::-1])

@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verydeep.errors import PictureError
-from verydeep.pictures.views import View, centre_crop, random_crop, random_resized_crop, whole
+from verydeep.pictures.views import (
+    View,
+    centre_crop,
+    corners_and_centre,
+    grid,
+    random_crop,
+    random_resized_crop,
+    squares,
+    thirds,
+    whole,
+)
 
 sides = st.integers(1, 600)
 seeds = st.integers(0, 2**32)
@@ -92,3 +102,49 @@ def test_random_resized_crops_have_the_mean_area_and_aspect_that_were_asked_for(
 def test_a_ribbon_gives_the_largest_allowed_rectangle_in_its_middle():
     view = random_resized_crop(12, 1000, np.random.default_rng(0), area=(1.0, 1.0))
     assert (view.top, view.left, view.height, view.width) == (0, 492, 12, 16)
+
+
+@pytest.mark.parametrize(
+    ("smallest_side", "starts"),
+    [
+        (224, [0, 0, 0, 0, 0]),
+        (256, [0, 8, 16, 24, 32]),
+        (384, [0, 40, 80, 120, 160]),
+        (512, [0, 72, 144, 216, 288]),
+        (226, [0, 1, 1, 2, 2]),  # halves are rounded up
+        (237, [0, 3, 7, 10, 13]),
+    ],
+)
+def test_a_grid_reaches_from_border_to_border(smallest_side, starts):
+    tall = grid(smallest_side, 384, 224, 5)
+    assert [(view.top, view.left) for view in tall] == list(product(starts, [0, 40, 80, 120, 160]))
+    assert {(view.height, view.width, view.shape) for view in tall} == {(224, 224, (224, 224))}
+    wide = grid(384, smallest_side, 224, 5)
+    assert sorted((view.left, view.top) for view in wide) == sorted((view.top, view.left) for view in tall)
+
+
+def test_a_middle_is_where_that_of_the_centre_crop_is():
+    assert [(view.top, view.left) for view in thirds(11, 20, 8)] == list(product([0, 1, 3], [0, 6, 12]))
+    assert thirds(11, 20, 8)[4] == centre_crop(11, 20, 8)
+
+
+def test_squares_lie_at_the_ends_and_in_the_middle_of_the_longer_side():
+    assert squares(6, 11) == [View(0, 0, 6, 6), View(0, 2, 6, 6), View(0, 5, 6, 6)]
+    assert squares(11, 6) == [View(0, 0, 6, 6), View(2, 0, 6, 6), View(5, 0, 6, 6)]
+    assert squares(6, 6) == [View(0, 0, 6, 6)] * 3
+
+
+def test_corners_and_centre_are_those_of_the_part():
+    found = corners_and_centre(View(10, 20, 9, 9), 4)
+    assert [(view.top, view.left) for view in found] == [(10, 20), (10, 25), (12, 22), (15, 20), (15, 25)]
+
+
+@pytest.mark.parametrize("crops", [lambda h, w, crop: grid(h, w, crop, 5), thirds])
+def test_a_picture_smaller_than_the_crop_has_no_crops(crops):
+    with pytest.raises(PictureError, match="30x20 px holds no crop of 24 px"):
+        crops(20, 30, 24)
+
+
+def test_a_view_that_is_resized_has_the_shape_of_its_square():
+    assert View(0, 0, 30, 40, side=24).shape == (24, 24)
+    assert View(0, 0, 30, 40).shape == (30, 40)

@@ -180,7 +180,7 @@ class Protocol:
     def __add__(self, other: "Protocol") -> "Protocol":
         return total((*self.weighted, *other.weighted))
 
-    def __rmul__(self, weight: float) -> "Protocol":
+    def __rmul__(self, weight: int | float) -> "Protocol":
         if not 0 < weight < math.inf:
             raise ProtocolError(f"{self}: {weight} is not a weight; use a number above 0")
         return total(tuple((float(weight * own), term) for own, term in self.weighted))

@@ -1,0 +1,197 @@
+"""Every protocol against a version written here from the papers: loops over crops, fractions, no code of ours.
+
+Only the rescaled picture comes from the library, which has its own tests.
+"""
+
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from verydeep.evaluation.posteriors import posteriors
+from verydeep.nets.registry import create_net
+from verydeep.pictures.resize import rescale, resize
+
+CROP = 32
+SIDES = st.integers(20, 100)
+
+
+def nearest(fraction):
+    return floor(fraction + Fraction(1, 2))
+
+
+def windows_of_centre(height, width):
+    return [((height - CROP) // 2, (width - CROP) // 2, CROP)]
+
+
+def windows_of_ten_crop(height, width):
+    side = min(height, width)
+    top, left = floor(Fraction(height - side, 2)), floor(Fraction(width - side, 2))
+    last, middle = side - CROP, floor(Fraction(side - CROP, 2))
+    return [
+        (top, left, CROP),
+        (top, left + last, CROP),
+        (top + last, left, CROP),
+        (top + last, left + last, CROP),
+        (top + middle, left + middle, CROP),
+    ]
+
+
+def windows_of_multi_crop(height, width):
+    found = []
+    for row in range(5):
+        for column in range(5):
+            top = nearest(Fraction(row * (height - CROP), 4))
+            left = nearest(Fraction(column * (width - CROP), 4))
+            found.append((top, left, CROP))
+    return found
+
+
+def windows_of_googlenet(height, width):
+    side, found = min(height, width), []
+    for third in (Fraction(0), Fraction(1, 2), Fraction(1)):
+        top, left = floor(third * (height - side)), floor(third * (width - side))
+        found += [(top + y, left + x, CROP) for y in (0, side - CROP) for x in (0, side - CROP)]
+        found.append((top + (side - CROP) // 2, left + (side - CROP) // 2, CROP))
+        found.append((top, left, side))  # the square itself, to be resized
+    return found
+
+
+def windows_of_spp(height, width):
+    if CROP in (height, width):  # six with their mirror images, though of a square all three are one
+        long = max(height, width) - CROP
+        starts = (0, floor(Fraction(long, 2)), long)
+        return [(start, 0, CROP) if height > width else (0, start, CROP) for start in starts]
+    tops, lefts = ((0, floor(Fraction(side - CROP, 2)), side - CROP) for side in (height, width))
+    return [(top, left, CROP) for top in tops for left in lefts]
+
+
+WINDOWS = {
+    "centre": windows_of_centre,
+    "ten-crop": windows_of_ten_crop,
+    "multi-crop": windows_of_multi_crop,
+    "googlenet-144": windows_of_googlenet,
+    "spp-96": windows_of_spp,
+}
+
+
+def posterior_of(net, pixels):
+    """The soft-max of one view's scores, averaged over positions where it is larger than the crop."""
+    pixels = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        scores = net(pixels) if pixels.shape[-2:] == (CROP, CROP) else net.score_map(pixels).mean((-2, -1))
+    return scores.double().softmax(dim=1)[0].numpy()
+
+
+def both_ways(net, pixels, mirror):
+    images = [pixels, pixels[:, ::-1]] if mirror else [pixels]
+    return [posterior_of(net, image) for image in images]
+
+
+def by_crops(net, picture, name, scales, mirror):
+    """The mean over all crops of all scales, one after another."""
+    found = []
+    for scale in scales:
+        rescaled = rescale(picture, scale)
+        for top, left, side in WINDOWS[name](*rescaled.shape[:2]):
+            window = rescaled[top : top + side, left : left + side]
+            assert window.shape == (side, side, 3)
+            found += both_ways(net, resize(window, CROP, CROP) if side > CROP else window, mirror)
+    return np.mean(found, axis=0), len(found)
+
+
+def by_whole_pictures(net, picture, scales, mirror):
+    return np.mean([p for scale in scales for p in both_ways(net, rescale(picture, scale), mirror)], axis=0)
+
+
+def assert_same(found, by_hand):
+    np.testing.assert_allclose(found, by_hand, rtol=2e-4, atol=2e-6)  # single precision, sums in another order
+
+
+NETS = st.one_of(
+    st.just("sliding"),
+    st.builds(dict, name=st.sampled_from(["vgg-a", "vgg-c", "vgg-b-5x5"]), seed=st.integers(0, 99)),
+)
+
+
+@pytest.fixture(scope="module")
+def build(make_net):
+    """A net that slides without padding, or one of the paper's with random weights."""
+
+    def build(drawn):
+        if drawn == "sliding":
+            return make_net(CROP)
+        torch.manual_seed(drawn["seed"])
+        net = create_net(drawn["name"], width=0.05, crop=CROP, hidden=8, classes="abcdefg")
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.normal_(std=(2 / parameter[0].numel()) ** 0.5 if parameter.ndim > 1 else 0.1)
+        net.std.fill_(70)
+        return net
+
+    return build
+
+
+shapes = st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=2)
+several_scales = st.lists(st.integers(CROP, 70), min_size=1, max_size=3, unique=True)
+
+
+@pytest.mark.parametrize("name", ["centre", "ten-crop", "multi-crop"])
+@settings(max_examples=8, deadline=None)
+@given(drawn=NETS, shapes=shapes, scales=several_scales, mirror=st.booleans(), batch=st.integers(1, 40))
+def test_crops_of_all_scales_count_alike(build, make_data, name, drawn, shapes, scales, mirror, batch):
+    net, data = build(drawn), make_data(shapes)
+    text = f"{name}@{','.join(map(str, scales))}{'+' if mirror else '-'}mirror"
+    found = posteriors(net, data, text, device="cpu", batch=batch, threads=1).values
+    each = {"centre": 1, "ten-crop": 5, "multi-crop": 25}[name] * len(scales) * (1 + mirror)
+    for picture, posterior in zip(data.pictures, found, strict=True):
+        by_hand, crops = by_crops(net, picture, name, scales, mirror)
+        assert crops == each
+        assert_same(posterior, by_hand)
+
+
+@settings(max_examples=12, deadline=None)
+@given(drawn=NETS, shapes=shapes, scales=several_scales, mirror=st.booleans())
+def test_dense_is_the_mean_of_whole_pictures(build, make_data, drawn, shapes, scales, mirror):
+    net, data = build(drawn), make_data(shapes)
+    text = f"dense@{','.join(map(str, scales))}{'+' if mirror else '-'}mirror"
+    found = posteriors(net, data, text, device="cpu", threads=1).values
+    assert_same(found, [by_whole_pictures(net, picture, scales, mirror) for picture in data.pictures])
+
+
+@settings(max_examples=6, deadline=None)
+@given(drawn=NETS, shapes=shapes, scales=several_scales, mirror=st.booleans())
+def test_dense_and_multi_crop_is_the_mean_of_the_two(build, make_data, drawn, shapes, scales, mirror):
+    net, data = build(drawn), make_data(shapes)
+    text = f"dense+multi-crop@{','.join(map(str, scales))}{'+' if mirror else '-'}mirror"
+    found = posteriors(net, data, text, device="cpu", threads=1).values
+    for picture, posterior in zip(data.pictures, found, strict=True):
+        crops, _ = by_crops(net, picture, "multi-crop", scales, mirror)
+        assert_same(posterior, (by_whole_pictures(net, picture, scales, mirror) + crops) / 2)
+
+
+@settings(max_examples=6, deadline=None)
+@given(drawn=NETS, shape=st.tuples(SIDES, SIDES))
+def test_googlenet_shows_144_crops(build, make_data, drawn, shape):
+    net, data = build(drawn), make_data([shape])
+    scales = [round(CROP * side / 224) for side in (256, 288, 320, 352)]
+    by_hand, crops = by_crops(net, data.pictures[0], "googlenet-144", scales, mirror=True)
+    assert crops == 144
+    assert_same(posteriors(net, data, "googlenet-144", device="cpu", threads=1).values[0], by_hand)
+
+
+@settings(max_examples=6, deadline=None)
+@given(drawn=NETS, shape=st.tuples(SIDES, SIDES))
+def test_spp_shows_96_crops_and_two_whole_pictures(build, make_data, drawn, shape):
+    net, data = build(drawn), make_data([shape])
+    scales = [round(CROP * side / 224) for side in (224, 256, 300, 360, 448, 560)]
+    by_hand, crops = by_crops(net, data.pictures[0], "spp-96", scales, mirror=True)
+    assert crops == 96
+    assert_same(posteriors(net, data, "spp-96", device="cpu", threads=1).values[0], by_hand)
+    whole = by_whole_pictures(net, data.pictures[0], scales[1:2], mirror=True)
+    with_whole = posteriors(net, data, "spp-96+2", device="cpu", threads=1).values[0]
+    assert_same(with_whole, (96 * by_hand + 2 * whole) / 98)
