@@ -93,7 +93,12 @@ class Parts:
             raise PosteriorsError(f"{printable(str(path))}: is not a part of posteriors")
         if others := differences(made_of, self.made_of):
             raise PosteriorsError(f"{printable(str(path))}: was made of other {others}")
-        return tensors["images"].numpy(), tensors["values"].numpy(), float(card["seconds"])
+        held = {name: (tensor.dtype, *tensor.shape) for name, tensor in tensors.items()}
+        count = len(tensors.get("images", ()))
+        due = {"images": (torch.int64, count), "values": (torch.float32, count, self.classes)}
+        if held != due or not ((0 <= tensors["images"]) & (tensors["images"] < len(self.written))).all():
+            raise PosteriorsError(f"{printable(str(path))}: does not hold what it should")
+        return tensors["images"].numpy(), tensors["values"].numpy(), float(card.get("seconds", 0))
 
     def write(self, values: Float32[np.ndarray, "n k"], finished: Bool[np.ndarray, " n"]) -> None:
         """Write what was finished since the last part, once that is `EVERY` seconds ago.
