@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 
 from verydeep.errors import DatasetError, PosteriorsError, ProtocolError
+from verydeep.evaluation.compare import paired_difference
+from verydeep.evaluation.error_table import error_row
 from verydeep.evaluation.evaluate import evaluate
+from verydeep.evaluation.outcome import outcome
 from verydeep.evaluation.posteriors import Posteriors, posteriors
-from verydeep.evaluation.protocol import Protocol
+from verydeep.evaluation.protocol import Protocol, parse
+from verydeep.evaluation.sample import stratified
 
 SHAPES = [(40, 50), (33, 80), (40, 50), (70, 35)]
 
@@ -64,3 +68,96 @@ def test_progress_names_the_protocol(make_net, make_data):
     evaluate(make_net(), make_data(SHAPES), ["centre", "dense"], device="cpu", progress=lambda *c: calls.append(c))
     assert ("centre@37", 4, 4) in calls
     assert calls[-1] == ("dense@37", 4, 4)
+
+
+MANY = [(40, 50), (33, 80), (40, 50), (70, 35), (44, 44)] * 6
+
+
+def test_all_puts_every_protocol_beside_the_centre_crop(make_net, make_data):
+    net, data, lines = make_net(), make_data(MANY), []
+    table = evaluate(net, data, "all@32,36,40", device="cpu", remark=lines.append)
+    names = ["centre@36", "ten-crop@36", "dense@36", "dense@32,36,40", "multi-crop@32,36,40"]
+    assert [row["protocol"] for row in table.rows] == [*names, "dense+multi-crop@32,36,40"]
+    assert {row["compared_with"] for row in table.rows} == {"centre@36"}
+    assert table.rows[0]["cost_ratio"] == 1
+    assert sum(row.get("cheapest", False) for row in table.rows) == 1
+    alone = {name: posteriors(net, data, name, device="cpu") for name in names}
+    for row in table.rows[:-1]:
+        due = error_row(alone[row["protocol"]], parse(row["protocol"], 32))
+        assert {key: row[key] for key in due if key not in ("seconds", "calibration_error")} == {
+            key: due[key] for key in due if key not in ("seconds", "calibration_error")
+        }
+        assert row["calibration_error"] == pytest.approx(due["calibration_error"], abs=1e-6)
+    wrong = [outcome(alone[name]).wrong(1) for name in ("dense@36", "centre@36")]
+    assert table.rows[2]["top1_difference_interval"] == list(paired_difference(*wrong)[1:])
+    assert lines[0].startswith("6 protocols on 30 pictures will take about ")
+    assert [line.split()[0] for line in lines[1:]] == [row["protocol"] for row in table.rows]
+    assert "36 crops" not in table.verdict()
+    assert table.verdict()
+
+
+def test_what_protocols_have_in_common_is_tested_once(make_net, make_data, tmp_path):
+    net, data, calls = make_net(), make_data(SHAPES), []
+    protocols = ["dense@36", "dense@32,36", "dense+multi-crop@32,36", "multi-crop@40"]
+    table = evaluate(
+        net, data, protocols, device="cpu", posteriors_folder=tmp_path, progress=lambda *told: calls.append(told[0])
+    )
+    assert list(dict.fromkeys(calls)) == ["dense@36", "dense@32", "multi-crop@32", "multi-crop@36", "multi-crop@40"]
+    kept = {Posteriors.load(path).protocol: Posteriors.load(path) for path in tmp_path.iterdir()}
+    assert kept.keys() == {*calls, *protocols}
+    for name in protocols:
+        np.testing.assert_allclose(kept[name].values, posteriors(net, data, name, device="cpu").values, atol=1e-6)
+    assert table.outcomes.keys() == kept.keys()
+    calls.clear()
+    again = evaluate(net, data, protocols, device="cpu", posteriors_folder=tmp_path,
+                     progress=lambda *told: calls.append(told[0]))  # fmt: skip
+    assert not calls
+    assert [row["top1_error"] for row in again.rows] == [row["top1_error"] for row in table.rows]
+    lines = []
+    posteriors(net, data, "dense@32,36", device="cpu", file=next(tmp_path.glob("*-dense@32,36.*")), remark=lines.append)
+    assert "is there already" in lines[0]  # the mean is as good as the test of its own
+
+
+def test_a_part_of_the_pictures_has_of_every_class_its_share(make_net, make_data, tmp_path):
+    net, data = make_net(), make_data([(40, 50)] * 28)
+    table = evaluate(net, data, ["centre"], images=14, seed=3, device="cpu", posteriors_folder=tmp_path)
+    (row,) = table.rows
+    assert (row["images"], row["of_images"], row["seed"]) == (14, 28, 3)
+    (path,) = tmp_path.iterdir()
+    assert path.name == "sliding-made-val-14-of-28-seed-3-centre@37.safetensors"
+    found = Posteriors.load(path)
+    assert (np.bincount(found.labels) == 2).all()
+    assert found.images == tuple(data.images[place] for place in stratified(data.labels, 14, 3))
+    (whole,) = evaluate(net, data, ["centre"], images=28, device="cpu").rows
+    assert whole["images"] == 28
+    assert "of_images" not in whole
+
+
+def test_a_net_without_a_score_map_gets_a_row_that_says_so_and_the_others_go_on(make_net, make_data):
+    net = make_net()
+    net.no_score_map = "it takes crops only"
+    table = evaluate(net, make_data(MANY), ["centre", "dense", "ten-crop"], device="cpu", weights="mine")
+    assert table.rows[1] == {
+        "net": "sliding",
+        "weights": "mine",
+        "data": "made",
+        "split": "val",
+        "classes": 7,
+        "protocol": "dense@37",
+        "note": "not applicable: it takes crops only",
+    }
+    assert [row["protocol"] for row in table.measured] == ["centre@37", "ten-crop@37"]
+    assert table.measured[1]["compared_with"] == "centre@37"
+    assert "not applicable: it takes crops only" in str(table)
+    every = evaluate(net, make_data(MANY), "all", device="cpu")
+    assert ["note" in row for row in every.rows] == [False, False, True, True, False, True]
+    with pytest.raises(ProtocolError, match=r"dense@37: sliding has no score map \(it takes crops only\)"):
+        evaluate(net, make_data(MANY), ["dense"], device="cpu")
+
+
+def test_a_protocol_alone_may_be_given_as_it_is_and_twice_is_once(make_net, make_data):
+    net, data = make_net(), make_data(SHAPES)
+    for protocols in ("centre", Protocol("centre", (37,), mirror=False), ["centre", "centre@37"]):
+        (row,) = evaluate(net, data, protocols, device="cpu").rows
+        assert row["protocol"] == "centre@37"
+        assert "compared_with" not in row

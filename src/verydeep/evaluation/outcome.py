@@ -75,9 +75,8 @@ def outcome(posteriors: Posteriors) -> Outcome:
         DatasetError: pictures have no label.
     """
     labels = require_labels(posteriors)
-    places = (slice(start, start + ROWS) for start in range(0, len(labels), ROWS))
     about = {key: getattr(posteriors, key) for key in MANIFEST}
-    return gather(about, labels, [look_at(posteriors.values[at], labels[at]) for at in places])
+    return gather(about, labels, [look_at(posteriors.values, labels)])
 
 
 def look_at(values: Values, labels: Labels) -> Seen:
@@ -94,9 +93,14 @@ def gather(about: Mapping[str, Any], labels: Labels, seen: Sequence[Seen]) -> Ou
 
 def ranks(values: Values, labels: Labels) -> Int64[np.ndarray, " n"]:
     """How many classes stand before the true one: those with a larger posterior, and equal ones of a lower index."""
-    true_values = np.take_along_axis(values, labels[:, None], axis=1)
-    before = (values > true_values) | ((values == true_values) & (np.arange(values.shape[1]) < labels[:, None]))
-    return before.sum(axis=1)
+    found = np.empty(len(values), np.int64)
+    places = np.arange(values.shape[1])
+    for start in range(0, len(values), ROWS):
+        some, truths = values[start : start + ROWS], labels[start : start + ROWS, None]
+        true_values = np.take_along_axis(some, truths, axis=1)
+        before = (some > true_values) | ((some == true_values) & (places < truths))
+        found[start : start + ROWS] = before.sum(axis=1)
+    return found
 
 
 def require_labels(posteriors: Posteriors) -> Labels:
