@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from verydeep.evaluation.fuse import fuse
     from verydeep.evaluation.posteriors import Posteriors, posteriors
     from verydeep.nets.registry import NETS, create_net, load_net, save_net
+    from verydeep.nets.wrap import wrap
     from verydeep.training.recipe import Recipe
     from verydeep.training.run import train
 
@@ -35,6 +36,7 @@ __all__ = [
     "posteriors",
     "save_net",
     "train",
+    "wrap",
 ]
 
 HOMES = {  # where each name lives; the same as for the type checker above
@@ -51,6 +53,7 @@ HOMES = {  # where each name lives; the same as for the type checker above
     "posteriors": "verydeep.evaluation.posteriors",
     "save_net": "verydeep.nets.registry",
     "train": "verydeep.training.run",
+    "wrap": "verydeep.nets.wrap",
 }
 
 

@@ -15,7 +15,10 @@ from verydeep.device import available_memory
 from verydeep.errors import DeviceError, NetError, WeightsError
 from verydeep.nets.initialise import Law, initialise
 from verydeep.nets.layers import Layer, count_macs, count_parameters, count_weight_layers
+from verydeep.nets.onnx_file import onnx_net
 from verydeep.nets.vgg import STRIDE, VGG, vgg_layers
+from verydeep.nets.wrap import Wrapped
+from verydeep.nets.zoo import timm_net, torchvision_net
 from verydeep.weights.files import check_fit, load, put, save
 
 LIMITS = {  # least and most of each size; what a person may want, and what memory may be asked for
@@ -204,14 +207,37 @@ def save_net(path: str | Path, net: VGG, card: Mapping[str, Any] | None = None, 
     save(Path(path), tensors, {**(card or {}), **sizes.model_dump()})
 
 
-def load_net(where: str | Path) -> tuple[VGG, dict[str, Any]]:
-    """A net and its card: a bundled name, a run folder, a file of weights, or a registry name (random weights).
+def load_net(where: str | Path) -> tuple[VGG | Wrapped, dict[str, Any]]:
+    """A net and its card, wherever it comes from.
+
+    Args:
+        where: a bundled name, a run folder, a file of weights, or a registry name (random weights); `torchvision:NAME`,
+            `timm:NAME`, or an ONNX file.
+
+    Raises:
+        NetError: there is no such net.
+        WeightsError: its file is damaged.
+    """
+    name = str(where)
+    if name.startswith("torchvision:"):
+        return torchvision_net(name.removeprefix("torchvision:"))
+    if name.startswith("timm:"):
+        return timm_net(name.removeprefix("timm:"))
+    if name.endswith(".onnx"):
+        return onnx_net(Path(where))
+    return load_own_net(where)
+
+
+def load_own_net(where: str | Path) -> tuple[VGG, dict[str, Any]]:
+    """One of our own nets, whose layers have names, and its card: all that `load_net` takes but other people's nets.
 
     Raises:
         NetError: there is no such net.
         WeightsError: its file is damaged.
     """
     path, name = Path(where), str(where)
+    if name.startswith(("torchvision:", "timm:")) or path.suffix == ".onnx":
+        raise NetError(f"{name}: can be tested, but its layers have no names here; `verydeep nets` lists those that do")
     if name in bundled():
         return read_net(bundled()[name])
     if path.is_dir():

@@ -9,7 +9,7 @@ from torch.optim import SGD
 from verydeep.data.statistics import Statistics
 from verydeep.nets.graft import graft
 from verydeep.nets.initialise import initialise
-from verydeep.nets.registry import create_net, load_net
+from verydeep.nets.registry import create_net, load_own_net
 from verydeep.nets.vgg import VGG
 from verydeep.training.log import Say
 from verydeep.training.recipe import Recipe
@@ -40,9 +40,9 @@ def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool
     if resumes:
         return net
     if recipe.start.graft:
-        say(f"{recipe.net}: {graft(net, load_net(recipe.start.graft)[0])}")
+        say(f"{recipe.net}: {graft(net, load_own_net(recipe.start.graft)[0])}")
     if recipe.start.weights:
-        source = load_net(recipe.start.weights)[0]
+        source = load_own_net(recipe.start.weights)[0]
         weights = source.state_dict()
         if source.classes != net.classes:
             weights |= {name: value for name, value in net.state_dict().items() if name.startswith("fc8.")}
