@@ -78,7 +78,7 @@ def test_all_puts_every_protocol_beside_the_centre_crop(make_net, make_data):
     table = evaluate(net, data, "all@32,36,40", device="cpu", remark=lines.append)
     names = ["centre@36", "ten-crop@36", "dense@36", "dense@32,36,40", "multi-crop@32,36,40"]
     assert [row["protocol"] for row in table.rows] == [*names, "dense+multi-crop@32,36,40"]
-    assert {row["compared_with"] for row in table.rows} == {"centre@36"}
+    assert {row["compared_with"] for row in table.rows[1:]} == {"centre@36"}
     assert table.rows[0]["cost_ratio"] == 1
     assert sum(row.get("cheapest", False) for row in table.rows) == 1
     alone = {name: posteriors(net, data, name, device="cpu") for name in names}

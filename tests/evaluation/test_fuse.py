@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from verydeep.errors import PosteriorsError
+from verydeep.errors import DatasetError, PosteriorsError
 from verydeep.evaluation import fuse as module
 from verydeep.evaluation.error_table import top_k_error
 from verydeep.evaluation.fuse import fit_weights, fuse, fusion
@@ -140,11 +140,35 @@ def test_outcomes_are_of_the_same_pictures_as_the_fusion():
             assert each.weights == alone.weights
 
 
+def test_the_table_has_each_and_the_fusion_against_the_best_of_them():
+    bad, good = made(300, seed=1, sharpness=1), made(300, seed=2, sharpness=2, protocol="my own way", net="vgg-b")
+    table = fusion([bad, good], [1, 3]).table()
+    assert [row["top1_error"] for row in table.rows] == [
+        top_k_error(each.values, each.labels, 1) for each in (bad, good, fuse([bad, good], [1, 3]))
+    ]
+    last = table.rows[-1]
+    assert last["fused"] == [
+        {"net": "vgg-a", "weights": "w1", "protocol": "dense@256", "weight": 0.25},
+        {"net": "vgg-b", "weights": "w2", "protocol": "my own way", "weight": 0.75},
+    ]
+    assert [row.get("compared_with") for row in table.rows] == ["vgg-b w2 my own way", None, "vgg-b w2 my own way"]
+    assert last["top1_difference"] == pytest.approx(last["top1_error"] - table.rows[1]["top1_error"])
+    assert [row["scales"] for row in table.rows] == [[256], [], []]
+    assert "weights_fitted_on_images" not in last
+    fitted = fusion([bad, good], "fit").table().rows[-1]
+    assert (fitted["weights_fitted_on_images"], fitted["images"]) == (60, 240)
+    assert sum(each["weight"] for each in fitted["fused"]) == pytest.approx(1)
+    both = fusion([bad, made(300, seed=3, protocol="multi-crop@256,288")]).table().rows[-1]
+    assert both["scales"] == [256, 288]
+
+
 def test_pictures_without_labels_are_fused_but_choose_no_weights():
     one, two = made(labels=None), made(seed=2, labels=None)
     found = fusion([one, two])
     assert found.posteriors.labels is None
     assert found.outcomes == ()
+    with pytest.raises(DatasetError, match="have no label"):
+        found.table()
     assert (fuse([one, made(seed=2)]).labels == made().labels).all()  # one of them knows
     with pytest.raises(PosteriorsError, match=r"posteriors 1 \(vgg-a, dense@256\): has pictures without a label; give"):
         fuse([one, two], "fit")

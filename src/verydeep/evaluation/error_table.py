@@ -42,8 +42,12 @@ def wilson_interval(error: float, images: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def error_row(tested: Posteriors | Outcome, protocol: Protocol) -> Row:
+def error_row(tested: Posteriors | Outcome, protocol: Protocol | None) -> Row:
     """The errors of posteriors, as fractions, with what they were measured on.
+
+    Args:
+        tested: posteriors, or what became of each picture.
+        protocol: that they are of; None where only its name is known.
 
     Raises:
         DatasetError: pictures have no label.
@@ -54,8 +58,8 @@ def error_row(tested: Posteriors | Outcome, protocol: Protocol) -> Row:
         **{key: getattr(found, key) for key in ("net", "weights", "data", "split")},
         "classes": classes,
         "protocol": found.protocol,
-        "scales": list(protocol.scales),
-        "mirror": protocol.mirror,
+        "scales": list(protocol.scales) if protocol else [],
+        "mirror": protocol.mirror if protocol else None,
         "images": images,
     }
     for k in (1, 5):
@@ -77,17 +81,19 @@ def add_differences(rows: Sequence[Row], outcomes: Sequence[Outcome], against: i
         outcomes: that they are of.
         against: place of the row that the others are compared with.
     """
-    reference = outcomes[against]
+    differing = [key for key in ("net", "weights", "protocol") if len({row[key] for row in rows}) > 1]
     best = min(outcomes, key=lambda each: each.error(1))
     for row, each in zip(rows, outcomes, strict=True):
-        row["compared_with"] = rows[against]["protocol"]
+        row["worse_than_best"] = paired_difference(each.wrong(1), best.wrong(1))[1] > 0
+        if each is outcomes[against]:
+            continue
+        row["compared_with"] = " ".join(rows[against][key] for key in differing)
         for k in (1, 5):
-            pair = each.wrong(k), reference.wrong(k)
+            pair = each.wrong(k), outcomes[against].wrong(k)
             row[f"top{k}_difference"], *interval = paired_difference(*pair)
             row[f"top{k}_difference_interval"] = interval
             row[f"top{k}_mcnemar_p"] = mcnemar(*pair)
             row[f"top{k}_smallest_effect"] = smallest_effect(*pair)
-        row["worse_than_best"] = paired_difference(each.wrong(1), best.wrong(1))[1] > 0
 
 
 def mark_cheapest(rows: Sequence[Row]) -> None:
@@ -149,7 +155,8 @@ class ErrorTable:
             box=SIMPLE_HEAD,
         )
         shown = [column for column in COLUMNS if any(column.of(row) for row in self.rows) or column.always]
-        shown = [column for column in shown if column.heading != "images" or len(what) > 1]
+        alike = {"images": len(what) == 1, "weights": len({(row["weights"], row["net"]) for row in self.rows}) == 1}
+        shown = [column for column in shown if not alike.get(column.heading)]
         for column in shown:
             table.add_column(column.heading, justify="left" if column.words else "right")
         for row in self.rows:
@@ -178,8 +185,8 @@ def error_cell(row: Mapping[str, Any], k: int) -> str:
 
 
 def difference_cell(row: Mapping[str, Any]) -> str:
-    """The difference of the top-1 error with its interval, such as `-1.2 (-2.0 to -0.4)`; empty for the row itself."""
-    if "top1_difference" not in row or row["protocol"] == row["compared_with"]:
+    """The difference of the top-1 error with its interval, such as `-1.2 (-2.0 to -0.4)`."""
+    if "top1_difference" not in row:
         return ""
     low, high = row["top1_difference_interval"]
     return f"{100 * row['top1_difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
@@ -192,6 +199,7 @@ def number(row: Mapping[str, Any], key: str, form: str, factor: float = 1.0) -> 
 
 COLUMNS = (
     Column("net", lambda row: str(row["net"]), words=True, always=True),
+    Column("weights", lambda row: str(row["weights"]), words=True),
     Column("protocol", lambda row: str(row["protocol"]), words=True, always=True),
     Column("top-1 error", lambda row: error_cell(row, 1), always=True),
     Column("top-5 error", lambda row: error_cell(row, 5), always=True),

@@ -19,9 +19,11 @@ from safetensors import safe_open
 
 from verydeep.data.dataset import UNLABELLED
 from verydeep.data.paths import printable
-from verydeep.errors import PosteriorsError
-from verydeep.evaluation.outcome import ROWS, Labels, Outcome, Values, gather, look_at
+from verydeep.errors import PosteriorsError, ProtocolError
+from verydeep.evaluation.error_table import ErrorTable, add_differences, error_row
+from verydeep.evaluation.outcome import ROWS, Labels, Outcome, Values, gather, look_at, outcome
 from verydeep.evaluation.posteriors import MANIFEST, Posteriors, damaged, opened
+from verydeep.evaluation.protocol import Protocol, parse
 from verydeep.evaluation.sample import stratified
 from verydeep.weights.files import digest, heading
 
@@ -30,7 +32,7 @@ STEPS = 10_000  # of fitting, at most
 SETTLED = 1e-9  # weights that move less are fitted
 
 Given = Posteriors | str | Path
-Weights = Sequence[float | int] | Literal["fit"] | None
+Weights = Sequence[float | int] | Literal["fit"] | None  # one for each; found by fitting; all alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,25 @@ class Fusion:
     weights: tuple[float, ...]
     outcomes: tuple[Outcome, ...]
     fitted_on: int
+
+    def table(self) -> ErrorTable:
+        """The errors of each that was fused, and of the fusion, which is compared with the best of them.
+
+        Raises:
+            DatasetError: the pictures have no labels.
+        """
+        outcomes = [*self.outcomes, outcome(self.posteriors)]
+        rows = [error_row(each, known_protocol(each.protocol)) for each in outcomes]
+        kept = ("net", "weights", "protocol")
+        rows[-1]["fused"] = [
+            {key: row[key] for key in kept} | {"weight": weight}
+            for row, weight in zip(rows, self.weights, strict=False)  # the last row is the fusion's own
+        ]
+        if self.fitted_on:
+            rows[-1]["weights_fitted_on_images"] = self.fitted_on
+        alone = [each.error(1) for each in self.outcomes]
+        add_differences(rows, outcomes, against=alone.index(min(alone)))
+        return ErrorTable(rows)
 
 
 def fuse(given: Sequence[Given], weights: Weights = None, *, seed: int = 0) -> Posteriors:
@@ -253,6 +274,14 @@ def add(
         if labels is not None:
             seen.append(look_at(some, labels[here]))
     return None if labels is None else gather(source.about, labels, seen)
+
+
+def known_protocol(text: str) -> Protocol | None:
+    """The protocol of a text; None where it is one of a user's own."""
+    try:
+        return parse(text, crop=1)
+    except ProtocolError:
+        return None
 
 
 def joined(sources: Sequence[Source], key: str) -> str:
