@@ -11,7 +11,7 @@ from verydeep.evaluation.average import Net, Room
 
 PIXELS_AT_ONCE = {"cpu": 2**19, "cuda": 2**23}  # 2**21 elsewhere; more makes a full-width net no faster
 BESIDES = 4  # times the inputs and outputs of its largest layer: what a net takes, workspaces included
-UNWATCHED = 2000  # bytes a pixel of a net whose layers cannot be watched; what a full-width net takes
+UNWATCHED = 2000.0  # bytes a pixel of a net whose layers cannot be watched; what a full-width net takes
 
 
 def make_room(net: Net, device: torch.device, batch: int | None = None, memory: float | None = None) -> Room:
