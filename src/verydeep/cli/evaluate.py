@@ -12,7 +12,11 @@ from verydeep.cli.terminal import remark, show
 def evaluate(
     net: Annotated[
         str,
-        Argument(metavar="NET", help="A file of weights, a run's folder, or a name.", show_default=False),
+        Argument(
+            metavar="NET",
+            help="A file of weights, a run's folder, a name, torchvision:NAME, timm:NAME, or an ONNX file.",
+            show_default=False,
+        ),
     ],
     data: Data,
     protocol: Annotated[
@@ -42,6 +46,8 @@ def evaluate(
     from verydeep.evaluation.error_table import write_rows
 
     loaded, card = verydeep.load_net(net)
+    for line in card.get("remarks", ()):
+        remark(line)
     pictures = verydeep.open_dataset(data, split, kind)
     for line in pictures.remarks:
         remark(line)

@@ -14,7 +14,9 @@ def predict(
         list[str],
         Argument(metavar="FILES", help="Pictures, folders of pictures, or - for standard input.", show_default=False),
     ],
-    net: Annotated[str, Option(help="A file of weights, a run's folder, or a name.")] = "tiny-imagenet",
+    net: Annotated[
+        str, Option(help="A file of weights, a run's folder, a name, torchvision:NAME, timm:NAME, or an ONNX file.")
+    ] = "tiny-imagenet",
     protocol: Annotated[
         str | None,
         Option(metavar="NAME", help="Such as centre or dense@64,72,80; by default what the net was found best by."),
@@ -34,6 +36,8 @@ def predict(
     from verydeep.evaluation.predict import predict as predictions
 
     loaded, card = verydeep.load_net(net)
+    for line in card.get("remarks", ()):
+        remark(line)
     remark(credentials(net, loaded, card))
     protocol = protocol or best_protocol(card)
     rows, bad = [], 0

@@ -11,12 +11,13 @@ import torch
 from verydeep.data.dataset import UNLABELLED, Dataset
 from verydeep.errors import DatasetError, PosteriorsError, ProtocolError
 from verydeep.evaluation.average import Net
+from verydeep.evaluation.classes import labels_of
 from verydeep.evaluation.cost import costs, describe, forecast
 from verydeep.evaluation.error_table import ErrorTable, add_differences, error_row, mark_cheapest
 from verydeep.evaluation.every import every_protocol, means_every
 from verydeep.evaluation.outcome import Outcome, outcome
 from verydeep.evaluation.parts import origin
-from verydeep.evaluation.posteriors import Posteriors, Remark, ignore, labels_of, name_of, posteriors
+from verydeep.evaluation.posteriors import Posteriors, Remark, ignore, name_of, posteriors
 from verydeep.evaluation.protocol import Protocol, parse
 from verydeep.evaluation.sample import stratified
 from verydeep.evaluation.share import Mean, Shares, shared_tests

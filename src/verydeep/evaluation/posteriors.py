@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float32, Int64
 from safetensors import SafetensorError, safe_open
 
-from verydeep.data.dataset import UNLABELLED, Dataset
+from verydeep.data.dataset import Dataset
 from verydeep.data.paths import printable
 from verydeep.device import choose_device, keep_pages
 from verydeep.errors import DatasetError, NetError, PosteriorsError, ProtocolError
 from verydeep.evaluation.average import Net, testing, view_posteriors
+from verydeep.evaluation.classes import labels_if_known
 from verydeep.evaluation.looks import Look, group_by_shape, looks
 from verydeep.evaluation.parts import Origin, Parts, differences, origin
 from verydeep.evaluation.protocol import Protocol, parse
@@ -111,7 +112,7 @@ def posteriors(
         values=values,
         images=tuple(data.images),
         classes=tuple(net.classes),
-        labels=labels_of(net, data) if set(data.classes) <= set(net.classes) else None,
+        labels=labels_if_known(net, data),
         net=net.name,
         weights=weights,
         data=name_of(data),
@@ -185,22 +186,6 @@ def default_threads() -> int:
 def name_of(data: Dataset) -> str:
     """What a data set is called beside its figures: its format, or its folder's name where the format says little."""
     return data.root.resolve().name if data.kind in ("folders", "table") else data.kind
-
-
-def labels_of(net: Net, data: Dataset) -> Int64[np.ndarray, " n"]:
-    """The labels of a data set as places among the net's classes; classes are matched by key, wnid or name.
-
-    Raises:
-        DatasetError: the data set has a class that the net does not know.
-    """
-    places = {key: place for place, key in enumerate(net.classes)}
-    for key in data.classes:
-        if key not in places:
-            raise DatasetError(
-                f"{data.root}: class {key} is not among the {len(places)} classes of {net.name}; use another net"
-            )
-    moved = np.array([*(places[key] for key in data.classes), UNLABELLED], np.int64)
-    return moved[data.labels]  # UNLABELLED, -1, picks the last
 
 
 @dataclass(frozen=True, eq=False)

@@ -138,7 +138,7 @@ def best_protocol(card: Mapping[str, Any]) -> str:
 def credentials(where: str, net: Net, card: Mapping[str, Any]) -> str:
     """One line on what a net knows and how often it errs, from its card."""
     known = f"{where}: {net.name} with {len(net.classes):,} classes"
-    if card.get("weights") == "random":
+    if str(card.get("weights", "")).startswith("random"):
         return f"{known} and random weights: what it says means nothing; train it, or name a trained one"
     known += f" of {card['data']}" if card.get("data") else ""
     rows = card.get("errors", [])

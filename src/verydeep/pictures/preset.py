@@ -71,7 +71,8 @@ class PillowPreset(Preset):
 
     def rescale(self, picture: UInt8[np.ndarray, "h w 3"], smallest_side: int) -> UInt8[np.ndarray, "h2 w2 3"]:
         """The whole picture at its rescaled size, by Pillow's filter."""
-        height, width = self.rescaled_size(*picture.shape[:2], smallest_side)
+        height, width, _ = picture.shape
+        height, width = self.rescaled_size(height, width, smallest_side)
         image = Image.fromarray(picture).resize((width, height), Image.Resampling[self.interpolation.upper()])
         return np.array(image)
 

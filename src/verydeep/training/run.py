@@ -14,8 +14,9 @@ from verydeep.data.feed import Feed, TrainingViews
 from verydeep.data.statistics import Statistics
 from verydeep.device import Compute, available_memory, keep_pages
 from verydeep.errors import PictureError, RecipeError
+from verydeep.evaluation.classes import labels_of
 from verydeep.evaluation.evaluate import evaluate
-from verydeep.evaluation.posteriors import default_threads, labels_of
+from verydeep.evaluation.posteriors import default_threads
 from verydeep.evaluation.protocol import parse
 from verydeep.nets.registry import save_net
 from verydeep.nets.vgg import VGG
