@@ -165,7 +165,7 @@ def _fetch(url: str) -> str:
     path = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
     if path.is_file():
         return ""
-    problem = _unreachable(url)
+    problem = unreachable(url)
     if not problem:
         begin = re.search(r"-([0-9a-f]{8,})\.", path.name)  # of the file's SHA-256
         try:
@@ -188,7 +188,7 @@ def _find_timm(known: Any) -> tuple[str | None, str]:
         path = try_to_load_from_cache(where, file)
         if isinstance(path, str):
             return path, ""
-    problem = _unreachable(f"https://huggingface.co/{where}")
+    problem = unreachable(f"https://huggingface.co/{where}")
     try:
         if not problem:
             return hf_hub_download(where, files[0]), ""
@@ -197,7 +197,7 @@ def _find_timm(known: Any) -> tuple[str | None, str]:
     return None, f"{where} is not in the cache of huggingface_hub, and huggingface.co does not give it ({problem})"
 
 
-def _unreachable(url: str) -> str:
+def unreachable(url: str) -> str:
     """Why a server does not answer; empty where it does."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return "HF_HUB_OFFLINE is set"
