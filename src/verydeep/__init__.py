@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from verydeep.evaluation.posteriors import Posteriors, posteriors
     from verydeep.nets.registry import NETS, create_net, load_net, save_net
     from verydeep.nets.wrap import wrap
+    from verydeep.studies.reproduce import reproduce
     from verydeep.training.recipe import Recipe
     from verydeep.training.run import train
 
@@ -34,6 +35,7 @@ __all__ = [
     "load_net",
     "open_dataset",
     "posteriors",
+    "reproduce",
     "save_net",
     "train",
     "wrap",
@@ -51,6 +53,7 @@ HOMES = {  # where each name lives; the same as for the type checker above
     "load_net": "verydeep.nets.registry",
     "open_dataset": "verydeep.data.open",
     "posteriors": "verydeep.evaluation.posteriors",
+    "reproduce": "verydeep.studies.reproduce",
     "save_net": "verydeep.nets.registry",
     "train": "verydeep.training.run",
     "wrap": "verydeep.nets.wrap",

@@ -2,6 +2,61 @@ import json
 
 import pytest
 
+from verydeep.data.digits import make_digits
+
+SMALL = """
+title = "A small study"
+tables = ["table-3", "errors"]
+
+[parameters]
+epochs = 1
+seeds = 2
+rate = 0.02
+
+[recipe]
+width = 0.03
+crop = 32
+hidden = 16
+stall_steps = 0
+start = { law = "he", standardise = true }
+optimizer = { learning_rate = "$rate", batch = 16 }
+schedule = { kind = "cosine", epochs = "$epochs" }
+compute = { data_type = "float32", layout = "contiguous", threads = 1, checkpoint_minutes = 0.0 }
+
+[runs.b]
+recipe.net = "vgg-b"
+graft = "a"
+seeds = "$seeds"
+tests = ["centre@256", "dense@256"]
+
+[runs.a]
+recipe.net = "vgg-a"
+seeds = "$seeds"
+tests = ["centre@256", "dense@256"]
+
+[fusions.both]
+of = ["a dense@256", "b dense@256"]
+
+[findings.depth]
+claim = "Depth helps"
+source = "table 3"
+pairs = [["b dense@256", "a dense@256"], ["both", "a dense@256"]]
+"""
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """A few of the built-in digits, 60 to train on and 40 to test on."""
+    return make_digits(tmp_path_factory.mktemp("pictures") / "digits", train=60, val=40)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The file of a study of seconds: A, B grafted from it, and both fused, twice."""
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
 
 @pytest.fixture
 def run_folder(tmp_path):

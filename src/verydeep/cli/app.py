@@ -15,8 +15,11 @@ from verydeep import __version__
 from verydeep.cli.data import data
 from verydeep.cli.demo import demo
 from verydeep.cli.evaluate import evaluate
+from verydeep.cli.fuse import fuse
 from verydeep.cli.nets import nets
 from verydeep.cli.predict import predict
+from verydeep.cli.report import report
+from verydeep.cli.reproduce import reproduce
 from verydeep.cli.terminal import Interrupted, remark
 from verydeep.cli.train import train
 from verydeep.errors import VerydeepError
@@ -29,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # or else --help waits for a parser of Markdown
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for command in (demo, nets, train, evaluate, predict):
+for command in (demo, nets, train, evaluate, fuse, predict, reproduce, report):
     app.command()(command)
 app.add_typer(data, name="data")
 

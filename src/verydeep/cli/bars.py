@@ -33,6 +33,13 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 @contextmanager
 def training() -> Iterator[tuple[Callable[[str], None], Callable[[Moment], None]]]:
     """Two functions for a training: one for its lines, and one that moves a bar; both write on standard error."""
+    with study() as (say, show, _):
+        yield say, show
+
+
+@contextmanager
+def study() -> Iterator[tuple[Callable[[str], None], Callable[[Moment], None], Callable[[str, int, int], None]]]:
+    """The same two for the trainings of a study, and a third that moves the bar in a test."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
@@ -42,6 +49,7 @@ def training() -> Iterator[tuple[Callable[[str], None], Callable[[Moment], None]
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("starts", total=None, now="")
         shown = 0.0
+        tested, began = "", 0.0
 
         def say(line: str) -> None:
             console.print(Text(line), soft_wrap=True)
@@ -61,7 +69,14 @@ def training() -> Iterator[tuple[Callable[[str], None], Callable[[Moment], None]
                 now=describe(step, moment),
             )
 
-        yield say, show
+        def test(what: str, count: int, of: int) -> None:
+            nonlocal tested, began
+            if what != tested:
+                tested, began = what, time.monotonic()
+            left = (time.monotonic() - began) * (of - count) / max(count, 1)
+            bars.update(task, description=f"tests {what}", completed=count, total=of, now=clock(left))
+
+        yield say, show, test
 
 
 def describe(step: Step, moment: Moment) -> str:
@@ -70,7 +85,11 @@ def describe(step: Step, moment: Moment) -> str:
     limit = (
         f"{100 * moment.waiting:.0f} % of it waiting for the feed" if moment.waiting > 0.1 else "the net is the limit"
     )
-    minutes, seconds = divmod(round(moment.seconds_left), 60)
-    left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
     speed = f"{moment.images_per_second:.0f} images/s, {limit}"
-    return f"loss {float(step.loss):.3f}, top-1 error {error:.0f} %; {speed}; {left}"
+    return f"loss {float(step.loss):.3f}, top-1 error {error:.0f} %; {speed}; {clock(moment.seconds_left)}"
+
+
+def clock(left: float) -> str:
+    """The seconds that are left, as a clock shows them."""
+    minutes, seconds = divmod(round(left), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"

@@ -3,7 +3,7 @@
 What `make demo` runs. It shows the bundled net on two real photographs, too, and ends with what to do next.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,36 +14,18 @@ from verydeep.data.digits import make_digits
 from verydeep.data.open import open_dataset
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.error_table import ErrorTable, write_rows
-from verydeep.evaluation.evaluate import evaluate
 from verydeep.evaluation.posteriors import posteriors
 from verydeep.evaluation.predict import best_protocol, credentials, predict
 from verydeep.nets.registry import bundled, read_net
 from verydeep.studies.report import Example, write_report
+from verydeep.studies.reproduce import reproduce
+from verydeep.studies.results import Job, Results
+from verydeep.studies.study import read_study
 from verydeep.training.plan import BUNDLED
-from verydeep.training.recipe import Recipe, parse_recipe
-from verydeep.training.run import Moment, Run, train
+from verydeep.training.run import Moment, Run
 
-SCALES = (64, 80, 96)  # Q of the several-scales row, px; the middle one is the single scale
-# A mirrored digit is another sign, so nothing is mirrored, in testing as in training.
-PROTOCOLS = [f"centre@{SCALES[1]}", f"dense@{SCALES[1]}-mirror", f"dense@{','.join(map(str, SCALES))}-mirror"]
+STUDY = "digits"
 EXAMPLES = 12  # pictures of the report
-SHALLOW: dict[str, Any] = {
-    "net": "vgg-a-bn",  # without normalisation narrow nets need more minutes than a demo has
-    "width": 0.25,
-    "crop": 64,
-    "hidden": 256,
-    "start": {"law": "he", "standardise": True},
-    "optimizer": {"learning_rate": 0.02, "batch": 32},
-    "schedule": {"kind": "one-cycle", "epochs": 9, "warm_up": 1.0},
-    "views": {"scale_jitter": (64, 96), "mirror": False},
-    "regularisation": {"dropout": 0.2},
-    "validation": {"protocol": PROTOCOLS[0]},
-}
-DEEP: dict[str, Any] = SHALLOW | {
-    "net": "vgg-b-bn",
-    "optimizer": {"learning_rate": 0.02, "batch": 32},
-    "schedule": {"kind": "one-cycle", "epochs": 7, "warm_up": 0.5},
-}
 NEXT = (
     "verydeep predict holiday.jpg          # what a photograph of yours shows",
     "verydeep train photos                 # a net for your own classes: a folder of pictures for each",
@@ -85,29 +67,24 @@ def demo(
             raise VerydeepError(f"{folder}: cannot be made ({error.strerror}); give another folder") from error
         say("1. Makes the built-in pictures: real handwritten digits on pieces of real photographs")
         make_digits(digits)
-    say(f"2. Trains net A, batch-normalised and a quarter as wide, on crops of {SHALLOW['crop']} pixels")
-    shallow = train(recipe(SHALLOW, digits, device), run=folder / "a", say=say, show=show)
-    say("3. Trains net B, whose layers of the same names start from net A's")
-    grafted = DEEP | {"start": DEEP["start"] | {"graft": str(shallow.folder)}}
-    deep = train(recipe(grafted, digits, device), run=folder / "b", say=say, show=show)
-    say("4. Tests both: the centre crop, the whole picture densely, and densely at three scales")
-    pictures = open_dataset(digits, split="val")
-    rows: list[Mapping[str, Any]] = []
-    for run in (shallow, deep):
-        net, _ = read_net(run.net)
-        rows += evaluate(net, pictures, PROTOCOLS, device=device, weights=run.folder.name).rows
-    table = ErrorTable(rows)
+    say("2. Trains net A, then net B, whose layers of the same names start from net A's, and tests both: by the centre "
+        "crop of a picture, on the whole of it densely, and densely at three scales")  # fmt: skip
+    table = reproduce(STUDY, digits, folder=folder / "study", device=device, say=say, show=show)
+    results = Results(folder / "study")
+    runs = [Run(results.work(Job(name, 0))) for name in ("a", "b")]
     print_table(table)
     if json:
-        write_rows(Path(json), rows)
-    write_rows(folder / "errors.json", rows)
-    notes = [
-        "The nets are a quarter as wide as the paper's, and the pictures are made: the figures show the machinery."
-    ]
-    write_report(folder / "report.html", title="The demo: handwritten digits on photographs", rows=rows,
-                 runs=[shallow.folder, deep.folder], examples=examples(deep, digits, device), notes=notes)  # fmt: skip
+        write_rows(Path(json), table.rows)
+    write_report(
+        folder / "report.html",
+        title="The demo: handwritten digits on photographs",
+        rows=table.rows,
+        runs=[run.folder for run in runs],
+        examples=examples(runs[-1], digits, device),
+        notes=[read_study(STUDY).about],
+    )
     if BUNDLED in bundled():
-        say("5. Asks the net that comes with verydeep what two photographs show")
+        say("3. Asks the net that comes with verydeep what two photographs show")
         show_bundled(device, say)
     say(f"The report, to look at in a browser: {folder / 'report.html'}")
     say("Now with pictures of yours:")
@@ -127,17 +104,14 @@ def show_bundled(device: str, say: Callable[[str], None]) -> None:
         say(f"{Path(prediction.image).name}: {best}")
 
 
-def recipe(values: dict[str, Any], digits: Path, device: str) -> Recipe:
-    """The recipe of one of the two trainings."""
-    return parse_recipe(values | {"data": str(digits), "compute": {"device": device}}, "demo")
-
-
 def examples(run: Run, digits: Path, device: str) -> list[Example]:
     """Pictures of the validation set, spread over it, with the five best classes."""
     net, _ = read_net(run.net)
     pictures = open_dataset(digits, split="val")
     chosen = pictures.subset(np.linspace(0, len(pictures) - 1, EXAMPLES).astype(int))
-    found = posteriors(net, chosen, PROTOCOLS[-1], device=device)
+    study = read_study(STUDY)
+    protocol = study.protocol_of(study.tests("b")[-1])
+    found = posteriors(net, chosen, protocol, device=device)
     return [
         Example(chosen.picture(i), chosen.classes[chosen.labels[i]], found.best(i), caption=chosen.images[i])
         for i in range(len(chosen))

@@ -84,7 +84,7 @@ def try_findings(study: Study, results: Results) -> dict[str, Tried]:
 def try_pair(
     study: Study, results: Results, finding: Finding, pair: tuple[str, str], spread: "Spread | None"
 ) -> Effect:
-    """The effect of a pair; `spread` of seeds where the pair itself has one only."""
+    """The effect of a pair; `spread` is what seeds do to the error of a net."""
     first, second = pair
     known = published_errors()
     there = known.keys() >= set(pair)
@@ -96,10 +96,11 @@ def try_pair(
         return Effect(first, second, published, "not resolved")
     differences = np.stack([one.astype(int) - other for one, other in both])
     same_nets = runs_of(study, first) == runs_of(study, second)
-    # A net tested in two ways is one net: what other seeds would give differs little. Two nets are two trainings.
-    borrowed = None if same_nets else spread
-    centre, error, freedom = estimate(differences, borrowed)
-    over_seeds = len(both) > 1 or borrowed is not None
+    # Two nets are two trainings, each of which may come out better or worse by chance. Of one net tested in two ways
+    # the difference varies less from seed to seed, as it shows itself.
+    spread = None if same_nets else spread
+    centre, error, freedom = estimate(differences, spread)
+    over_seeds = len(both) > 1 or spread is not None
     wide = float(stdtrit(freedom, 0.975))
     low, high = centre - wide * error, centre + wide * error
     found: Verdict = judge(finding, low, high) if over_seeds or same_nets else "not resolved"
@@ -129,25 +130,25 @@ class Spread:
     freedom: int
 
 
-def estimate(differences: Differences, borrowed: Spread | None = None) -> tuple[float, float, float]:
+def estimate(differences: Differences, spread: Spread | None = None) -> tuple[float, float, float]:
     """The mean of differences by seed and picture, its standard error, and the degrees of freedom of that.
 
-    Seeds and pictures are crossed and both random, so the mean's variance is (MS_pictures + MS_seeds - MS_rest) / all,
-    by the mean squares of an analysis of variance; the degrees of freedom are Satterthwaite's. With one seed it is that
-    over pictures, and twice a borrowed variance of seeds, one for each of two nets.
+    Seeds and pictures are crossed and both random: the mean's variance is the mean squares of both over all, with the
+    degrees of freedom of Satterthwaite. That counts chance twice, which by the book is taken away again; but with few
+    seeds what remains is then too small too often, and 95 % become 90 %. Where a variance of seeds is given, known from
+    more runs than these, twice that is taken, once for each of two nets.
 
     Source: Cornfield & Tukey 1956, "Average values of mean squares in factorials"; Satterthwaite 1946, "An approximate
-    distribution of estimates of variance components".
+    distribution of estimates of variance components". Decision: docs/decisions/073-pictures-and-seeds.md.
     """
     seeds, images = differences.shape
     centre = float(differences.mean())
-    of_pictures, of_seeds, rest = mean_squares(differences)
+    of_pictures, of_seeds, _ = mean_squares(differences)
     parts = [(of_pictures / (seeds * images), images - 1)]
-    if seeds > 1:
-        more = max(0.0, of_seeds - rest) / (seeds * images)  # what seeds add, which cannot be less than nothing
-        parts.append((more, seeds - 1))
-    elif borrowed is not None:
-        parts.append((2 * borrowed.variance, borrowed.freedom))
+    if spread is not None:
+        parts.append((2 * spread.variance / seeds, spread.freedom))
+    elif seeds > 1:
+        parts.append((of_seeds / (seeds * images), seeds - 1))
     variance = sum(part for part, _ in parts)
     weights = sum(part**2 / max(freedom, 1) for part, freedom in parts)
     return centre, math.sqrt(variance), variance**2 / weights if weights else math.inf

@@ -17,6 +17,7 @@ from typing import Any
 
 from verydeep.errors import VerydeepError
 from verydeep.nets.registry import NETS
+from verydeep.studies.protocol_table import cost_ratio_lines, protocol_lines
 
 MARKED = re.compile(r"(?P<start><!-- (?P<table>[a-z]+): (?P<files>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
@@ -31,8 +32,11 @@ def fill(page: str, root: Path) -> str:
     """
 
     def table(marked: re.Match[str]) -> str:
+        if marked["table"] in COUNTED:
+            return marked["start"] + "\n".join(COUNTED[marked["table"]](marked["files"].split())) + "\n" + marked["end"]
         if marked["table"] not in TABLES:
-            raise VerydeepError(f"a page asks for a table {marked['table']!r}; write one of {', '.join(TABLES)}")
+            known = ", ".join((*TABLES, *COUNTED))
+            raise VerydeepError(f"a page asks for a table {marked['table']!r}; write one of {known}")
         files = [root / name for name in marked["files"].split()]
         missing = [name for name, file in zip(marked["files"].split(), files, strict=True) if not file.exists()]
         if missing:
@@ -93,6 +97,8 @@ def speed_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+# Tables by arithmetic, of the nets that stand in place of files.
+COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {"protocols": protocol_lines, "ratios": cost_ratio_lines}
 TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {"errors": error_lines, "speed": speed_lines}
 
 

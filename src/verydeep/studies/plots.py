@@ -1,5 +1,6 @@
 """The slides' pictures and our own, drawn: what the paper has, hollow and dashed; ours, solid with its interval."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from verydeep.studies.curves import STYLE, page_svg
 from verydeep.studies.plan import macs_of
@@ -20,7 +22,6 @@ from verydeep.studies.study import Study
 from verydeep.studies.tables import Measured, measure_known
 
 DOTS = 200  # of a PNG, an inch
-HEIGHT = 3.0  # inches
 LEAST_SIGNAL = 1e-12  # what a logarithmic axis shows of a signal that is gone
 GROUP = 0.8  # of the axis' unit that the bars of a group take
 
@@ -36,19 +37,17 @@ class Plot:
         title: of it.
         source: where the figures are from.
         draw: draws it.
-        width: inches.
     """
 
     name: str
     title: str
     source: str
     draw: Callable[[Axes], None]
-    width: float = 4.4
 
     def figure(self) -> Figure:
         """The drawn picture."""
         with matplotlib.style.context(STYLE):
-            figure = Figure(figsize=(self.width, HEIGHT))
+            figure = Figure()
             self.draw(figure.subplots())
         return figure
 
@@ -142,7 +141,7 @@ def draw_bars(axes: Axes, bars: Bars, *, hollow: bool) -> None:
             axes.plot([x, x], [low(bar), high(bar)], color="#222222", linewidth=1)
             axes.annotate(f"{level(bar):.1f}", (x, high(bar)), (0, 2), textcoords="offset points",
                           ha="center", va="bottom", fontsize=8)  # fmt: skip
-    axes.set_xticks(range(len(groups)), [group.replace(" (", "\n(") for group in groups])
+    axes.set_xticks(range(len(groups)), [re.sub(" (?=[(]|at |after )", "\n", group) for group in groups])
     axes.set_ylim(bottom, highest + 0.12 * (highest - bottom))
     axes.set_ylabel("top-5 error, %")
     if len(series) > 1:
@@ -174,7 +173,7 @@ def cost_plot(study: Study, results: Results) -> Plot | None:
     if max(map(len, found.values())) < 2:
         return None
     title = "Error against cost: every run by its protocols, seed 0"
-    return Plot("cost", title, "measured", partial(draw_costs, found=found), width=6.0)
+    return Plot("cost", title, "measured", partial(draw_costs, found=found))
 
 
 def draw_costs(axes: Axes, found: Mapping[str, Sequence[tuple[float, float]]]) -> None:
@@ -187,6 +186,7 @@ def draw_costs(axes: Axes, found: Mapping[str, Sequence[tuple[float, float]]]) -
                           color=f"C{place % 4}")  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("million multiply-adds a picture")
     axes.set_ylabel("top-1 error, %")
     axes.margins(x=0.15)
@@ -212,6 +212,7 @@ def draw_signals(axes: Axes, runs: Mapping[str, Any], key: str) -> None:
         values = [max(each[key], LEAST_SIGNAL) for each in run["signals"]["before"]]
         axes.plot(values, color=f"C{place}", marker=".", label=name)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xticks(range(len(layers)), [layer.replace("conv", "") for layer in layers], fontsize=7, rotation=90)
     axes.set_ylabel(f"RMS of {key}s")
     axes.legend(frameon=False, fontsize=8)

@@ -52,16 +52,12 @@ def write_report(
     Raises:
         TrainingError: where a run has no metrics.jsonl, or a damaged one.
     """
-    environment = Environment(
-        loader=PackageLoader("verydeep.studies", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"per_cent": per_cent, "interval": interval}
     complete = [{"weights": None, "mirror": False, "note": None, **row} for row in rows]
     best = min(complete, key=lambda row: row["top1_error"], default=None)
-    html = environment.get_template("report.html.jinja").render(
+    write_page(
+        path,
+        "report.html.jinja",
         title=title,
-        version=verydeep.__version__,
-        date=date.today().isoformat(),
         rows=complete,
         best=best,
         best_sentence=best and sentence(best),
@@ -69,6 +65,16 @@ def write_report(
         examples=[describe_example(example) for example in examples],
         notes=notes,
     )
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Write a page in the house's dress, the whole file or nothing; `values` are what its template asks for."""
+    environment = Environment(
+        loader=PackageLoader("verydeep.studies", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"per_cent": per_cent, "interval": interval}
+    known = {"version": verydeep.__version__, "date": date.today().isoformat()}
+    html = environment.get_template(template).render(**known, **values)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(html, encoding="utf-8")
     partial.replace(path)

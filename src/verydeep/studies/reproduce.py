@@ -20,7 +20,7 @@ from verydeep.evaluation.outcome import Outcome, outcome
 from verydeep.evaluation.posteriors import posteriors
 from verydeep.evaluation.protocol import parse
 from verydeep.nets.registry import read_net, save_net
-from verydeep.studies.plan import Step, fused, macs_of, plan, remaining
+from verydeep.studies.plan import Step, fused, jobs, macs_of, plan, remaining
 from verydeep.studies.results import Job, Results, read_json, write_json
 from verydeep.studies.signals import signals
 from verydeep.studies.study import Parameter, Study, Trial, read_study
@@ -73,7 +73,9 @@ def reproduce(
     Source: section 4.
     """
     bench = prepare(study, data, folder=folder, parameters=parameters, device=device)
-    bench.begin()
+    if bench.watched is None:
+        raise StudyError(f"study {bench.study.name}: needs a data set; give one with --data")
+    bench.results.make(bench.study, bench.given)
     until = None if minutes is None else time.monotonic() + 60 * minutes
     failed: dict[Job, Exception] = {}
     passed: set[Job] = set()  # taken by another process, or too long for the time that is left
@@ -127,7 +129,6 @@ class Bench:
 
     Attributes:
         study: with its parameters.
-        where: what it was read from.
         given: the parameters that were given for it.
         data: path or name of the data set.
         results: in its folder.
@@ -137,7 +138,6 @@ class Bench:
     """
 
     study: Study
-    where: str
     given: Mapping[str, Parameter | str]
     data: str | None
     results: Results
@@ -149,16 +149,14 @@ class Bench:
         """Every job, with what is done of it."""
         return plan(self.study, self.results, self.pictures, self.watched)
 
-    def begin(self) -> None:
-        """Make the folder, or check that what is done in it is of this study, by these recipes, on these pictures.
+    def check(self) -> None:
+        """Check that what is done in the folder is of this study, by these recipes, on these pictures.
 
         Raises:
-            StudyError: it is not, or there are no data.
+            StudyError: it is not.
         """
-        if self.watched is None:
-            raise StudyError(f"study {self.study.name}: needs a data set; give one with --data")
-        for job in (step.job for step in self.plan()):
-            run = self.results.trained(job)
+        for job in jobs(self.study):
+            run = None if job.name in self.study.fusions else self.results.trained(job)
             if run is None:
                 continue
             key = first_difference(parse_recipe(run["recipe"]), self.study.recipe_of(job.name, job.seed))
@@ -167,9 +165,8 @@ class Bench:
                     f"{self.results.folder}: {job} was trained by another recipe ({key} differs); "
                     "give the same parameters, or another folder"
                 )
-            if run["watched"] != self.watched.fingerprint():
+            if self.watched is not None and run["watched"] != self.watched.fingerprint():
                 raise StudyError(f"{self.results.folder}: {job} was tested on other pictures; give another folder")
-        self.results.make(self.where, self.given)
 
     def recipe(self, job: Job) -> Recipe:
         """The recipe of a run, with its data and what it starts from."""
@@ -280,8 +277,7 @@ def prepare(
         StudyError: the study does not hold together, the folder is another's, or the data lack a validation split.
     """
     results = Results(Path(folder) if folder else Path("runs") / Path(study).stem)
-    _, remembered = results.remembered(str(study))
-    given = remembered | dict(parameters or {})
+    given = results.remembered(Path(study).stem) | dict(parameters or {})
     graph = read_study(study, given)
     data = graph.data if data is None else str(data)
     pictures = watched = None
@@ -290,7 +286,9 @@ def prepare(
         pictures, watched = divide(recipe)
         if recipe.validation.held_out or lacks_split(pictures, recipe.validation.split):
             raise StudyError(f"{data}: has no split of pictures to test on; divide it into train and val")
-    return Bench(graph, str(study), given, data, results, pictures, watched, device)
+    bench = Bench(graph, given, data, results, pictures, watched, device)
+    bench.check()
+    return bench
 
 
 def thinned(run: Run) -> list[tuple[int, float]]:

@@ -1,6 +1,6 @@
 """A study's folder: what is done of it, and where it lies.
 
-    study.json                 its name and the parameters that were given
+    study.json                 the study as it was done, and the parameters that were given
     A.0/run.json               the training of run A with seed 0: recipe, seconds, epochs, losses, signals
     A.0/rows.json              an error row for each test that is done
     A.0/ranks.safetensors      for each test the rank of the true class of every picture, for paired comparisons
@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Int64
 
 from verydeep.errors import StudyError
-from verydeep.studies.study import Parameter, Study, Trial, read_study
+from verydeep.studies.study import Parameter, Study, Trial
 from verydeep.weights.files import load, save, write_atomically
 
 try:
@@ -115,39 +115,43 @@ class Results:
         """The error rows of all jobs, in the order of their folders' names."""
         return [row for path in sorted(self.folder.glob("*/rows.json")) for row in read_json(path)]
 
-    def make(self, study: str, parameters: Mapping[str, Parameter | str]) -> None:
-        """Make the folder, or check that it is the study's, and remember what was given.
+    def make(self, study: Study, parameters: Mapping[str, Parameter | str]) -> None:
+        """Make the folder, and remember the study as it is, and which parameters were given.
 
         Raises:
-            StudyError: it is another study's, or cannot be made.
+            StudyError: it cannot be made.
         """
         try:
             (self.folder / "work").mkdir(parents=True, exist_ok=True)
             (self.folder / ".gitignore").write_text("/work/\n")
         except OSError as error:
             raise StudyError(f"{self.folder}: cannot be made ({error.strerror}); give another folder") from None
-        write_json(self.folder / "study.json", {"study": study, "parameters": dict(parameters)})
+        write_json(self.folder / "study.json", {"given": dict(parameters), "study": study.model_dump()})
 
-    def remembered(self, study: str | None = None) -> tuple[str, dict[str, Parameter]]:
-        """The study that the folder is of, and the parameters that were given for it.
+    def remembered(self, name: str) -> dict[str, Parameter]:
+        """The parameters that were given for the study of this name before.
 
         Raises:
-            StudyError: it is another study's, or none's.
+            StudyError: the folder is another study's, or none's.
         """
-        path = self.folder / "study.json"
-        if not path.exists():
-            strangers = sorted(each.name for each in self.folder.glob("*"))
-            if study is None or strangers:
-                raise StudyError(f"{self.folder}: is not the folder of a study; give one that `reproduce` has made")
-            return study, {}
-        kept = read_json(path)
-        if study is not None and kept["study"] != study:
-            raise StudyError(f"{self.folder}: is of study {kept['study']}, not {study}; give another folder")
-        return kept["study"], dict(kept["parameters"])
+        if not (self.folder / "study.json").exists():
+            if any(self.folder.glob("*")):
+                raise StudyError(f"{self.folder}: is not the folder of a study; give another, or a new one")
+            return {}
+        kept = read_json(self.folder / "study.json")
+        if kept["study"]["name"] != name:
+            raise StudyError(f"{self.folder}: is of study {kept['study']['name']}, not {name}; give another folder")
+        return dict(kept["given"])
 
     def study(self) -> Study:
-        """The study that the folder is of. Raises as `remembered` and `read_study` do."""
-        return read_study(*self.remembered())
+        """The study that the folder is of, as it was done last.
+
+        Raises:
+            StudyError: it is none's.
+        """
+        if not (self.folder / "study.json").exists():
+            raise StudyError(f"{self.folder}: is not the folder of a study; give one that `reproduce` has made")
+        return Study.model_validate(read_json(self.folder / "study.json")["study"])
 
     @contextmanager
     def claim(self, job: Job) -> Iterator[bool]:

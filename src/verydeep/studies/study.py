@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from verydeep.errors import ProtocolError, RecipeError, StudyError
 from verydeep.evaluation.protocol import parse
+from verydeep.nets.registry import NETS
 from verydeep.studies.published import TABLES
 from verydeep.training.recipe import Listed, Recipe, Table, parse_recipe
 
@@ -266,6 +267,8 @@ def check(study: Study) -> None:
             )
     for name in study.runs:
         recipe = study.recipe_of(name, 0)
+        if recipe.net not in NETS:
+            raise StudyError(f"runs.{name}: {recipe.net} is not a net; {nearest(recipe.net, NETS)}")
         for test in study.tests(name):
             parse(study.protocol_of(test), recipe.crop, f"runs.{name}")
     for table in study.tables:

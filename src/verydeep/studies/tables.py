@@ -37,7 +37,8 @@ class Sheet:
         rows = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in self.rows]
         return [f"| {line} |" for line in (" | ".join(self.columns), " | ".join(rule), *rows)]
 
-    def __rich__(self) -> rich.table.Table:
+    def table(self) -> rich.table.Table:
+        """The sheet as a table for a terminal."""
         table = rich.table.Table(title=self.title, title_justify="left", caption=self.note, caption_justify="left")
         for place, column in enumerate(self.columns):
             table.add_column(column, justify="right" if self.is_number(place) else "left")
@@ -197,7 +198,7 @@ def finding_sheet(tried: Mapping[str, Tried]) -> Sheet:
         for each in tried.values() for place, effect in enumerate(each.effects)
     ]  # fmt: skip
     return Sheet(
-        "findings", "What the paper says, and what ours shows",
+        "findings", "Every pair of the findings",
         ("finding", "pair", "paper, points", "ours, points", "95 % interval", "smallest that would show", "McNemar's p",
          "seeds", "shows"), tuple(rows), 7,
         note="Differences of top-1 errors in points: below zero, the first of the pair errs less. Intervals are over "
