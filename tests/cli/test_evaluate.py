@@ -107,3 +107,26 @@ def test_data_stats_prints_what_the_library_measures(pictures, tmp_path, capsys)
     (row,) = json.loads((tmp_path / "stats.json").read_text())
     assert row == measure(verydeep.open_dataset(pictures, "train")).to_dict()
     assert f"{row['mean'][0]:.2f}" in capsys.readouterr().out
+
+
+def test_all_says_first_what_it_will_take_and_leaves_a_page(net, pictures, tmp_path, capsys):
+    arguments = ["evaluate", net, str(pictures), "--protocol", "all", "--images", "12", "--device", "cpu"]
+    page, rows = tmp_path / "page.html", tmp_path / "rows.json"
+    assert run([*arguments, "--report", str(page), "--json", str(rows)]) == 0
+    told = capsys.readouterr()
+    lines = told.err.splitlines()
+    assert "6 protocols on 12 pictures will take about" in told.err
+    assert sum("crops a picture, about" in line for line in lines) == 6
+    assert "12 of 15 images" in told.out
+    assert "the cost of a crop" in told.out
+    found = json.loads(rows.read_text())
+    assert {row["images"] for row in found} == {12}
+    assert sum(row.get("cheapest", False) for row in found) == 1
+    assert "vgg-a on " in page.read_text()
+    assert "domestic cat" in page.read_text()
+
+
+@pytest.mark.parametrize("option", ["--report", "--json"])
+def test_a_place_that_is_not_there_is_said_before_anything_is_tested(net, pictures, tmp_path, option, capsys):
+    assert run(["evaluate", net, str(pictures), option, str(tmp_path / "none" / "file")]) == 2
+    assert "none is not a folder; make it first" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from verydeep.cli.options import Data, Device, Json, Kind, Split, Threads
+from verydeep.cli.options import Data, Device, Json, Kind, Split, Threads, in_a_folder
 from verydeep.cli.terminal import remark, show
 
 
@@ -20,12 +20,18 @@ def evaluate(
     ],
     data: Data,
     protocol: Annotated[
-        list[str], Option(metavar="NAME", help="Such as dense@256,384,512; may be given several times.")
+        list[str],
+        Option(metavar="NAME", help="Such as dense@256,384,512, or all; may be given several times."),
     ] = ["centre", "dense"],  # noqa: B006 - typer copies it
+    images: Annotated[
+        int | None, Option(min=1, metavar="N", help="Test so many, of every class its share; by default all.")
+    ] = None,
+    seed: Annotated[int, Option(min=0, help="Which of them.")] = 0,
     split: Split = "val",
     kind: Kind = None,
     posteriors: Annotated[
-        Path | None, Option(metavar="FOLDER", help="Leave a file of posteriors here for each protocol.")
+        Path | None,
+        Option(metavar="FOLDER", help="Leave a file of posteriors here for each test, and go on from what is there."),
     ] = None,
     batch: Annotated[
         int | None, Option(min=1, help="So many crops at a time; by default what the device likes.")
@@ -35,11 +41,16 @@ def evaluate(
     ] = None,
     threads: Threads = None,
     device: Device = "auto",
+    report: Annotated[
+        Path | None, Option(metavar="FILE", help="Write a page on it here, class by class.", callback=in_a_folder)
+    ] = None,
     json: Json = None,
 ) -> None:
     """Measure how often a net errs.
 
-    Prints the top-1 and top-5 error of NET on DATA by each protocol, with their 95 % intervals.
+    Prints the top-1 and top-5 error of NET on DATA by each protocol with their 95 % intervals, its difference to the
+    centre crop and its cost; and which is the cheapest that is not significantly worse than the best. Protocol all says
+    first what each will take.
     """
     import verydeep
     from verydeep.cli.bars import progress
@@ -56,6 +67,8 @@ def evaluate(
             loaded,
             pictures,
             protocol,
+            images=images,
+            seed=seed,
             device=device,
             batch=batch,
             memory=memory,
@@ -67,4 +80,8 @@ def evaluate(
         )
     if json:
         write_rows(json, table.rows)
+    if report:
+        from verydeep.studies.evaluation_page import write_evaluation
+
+        write_evaluation(report, table, names={**pictures.names, **card.get("names", {})}, notes=pictures.remarks)
     show(table)

@@ -53,8 +53,10 @@ def fuse(
 
 def read_weights(text: str | None) -> "Weights":
     """What the option means: numbers between commas, `fit`, or none at all."""
-    if text is None or text == "fit":
-        return text
+    if text is None:
+        return None
+    if text == "fit":
+        return "fit"
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:

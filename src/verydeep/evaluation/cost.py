@@ -20,8 +20,8 @@ from verydeep.nets.layers import Layer
 from verydeep.pictures.preset import OURS, Preset
 
 SIZES = 256  # pictures whose sizes stand for all
-PROBED = 64  # pictures that a measurement decodes, at most
-FEED_SECONDS = 0.2  # that it takes at least, or else more pictures are decoded
+PROBED = (8, 64)  # pictures that a measurement decodes; more only where fewer take too little time to measure it
+FEED_SECONDS = 0.1  # that it takes at least
 NET_SECONDS = 1.0  # after which no further group is measured
 
 
@@ -134,12 +134,13 @@ def seconds_per_picture(
         keep_pages()
     net.to(where)
     preset: Preset = getattr(net, "preset", OURS)
-    feed, count = 0.0, 8
-    while feed < FEED_SECONDS and count <= PROBED:
+    for count in PROBED:
         some = data.subset(spread(len(data), count))
         start = time.perf_counter()
         views = list(looks(some, protocol, net.crop, threads or default_threads(), preset))
-        feed, count = time.perf_counter() - start, 2 * count
+        feed = time.perf_counter() - start
+        if feed > FEED_SECONDS or len(some) == len(data):
+            break
     with testing(net):
         room = make_room(net, where, batch, memory)
         spent = worth = 0.0

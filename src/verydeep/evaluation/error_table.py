@@ -85,6 +85,7 @@ def add_differences(rows: Sequence[Row], outcomes: Sequence[Outcome], against: i
     best = min(outcomes, key=lambda each: each.error(1))
     for row, each in zip(rows, outcomes, strict=True):
         row["worse_than_best"] = paired_difference(each.wrong(1), best.wrong(1))[1] > 0
+        row["smallest_effect_to_best"] = smallest_effect(each.wrong(1), best.wrong(1))
         if each is outcomes[against]:
             continue
         row["compared_with"] = " ".join(rows[against][key] for key in differing)
@@ -111,7 +112,8 @@ class ErrorTable:
             top1_error, top1_interval, top5_error, top5_interval (fractions), calibration_error, seconds, and a note
             where one is due. Where several protocols were compared also cost_ratio, in centre crops; compared_with;
             top1_difference to it with top1_difference_interval, top1_mcnemar_p, top1_smallest_effect, and so for top5;
-            worse_than_best, and cheapest on one row. A protocol that a net cannot be tested by has a note alone.
+            worse_than_best, smallest_effect_to_best, and cheapest on one row. A protocol that a net cannot be tested by
+            has a note alone.
         outcomes: what became of each picture, by protocol; also by protocols that others are the mean of.
     """
 
@@ -138,7 +140,8 @@ class ErrorTable:
             return f"Best, and cheapest of those that are not significantly worse: {chosen['protocol']}, at {cost}."
         return (
             f"Cheapest that is not significantly worse than the best ({best['protocol']}, {best['cost_ratio']:.1f} ×): "
-            f"{chosen['protocol']}, at {cost}."
+            f"{chosen['protocol']}, at {cost}; "
+            f"{100 * chosen['smallest_effect_to_best']:.1f} points between them would have been seen."
         )
 
     def __rich__(self) -> Table:

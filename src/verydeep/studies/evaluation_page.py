@@ -19,8 +19,9 @@ from verydeep.evaluation.outcome import Outcome
 from verydeep.studies.plots import Plot
 from verydeep.studies.report import write_page
 
-LISTED = 20  # classes, and confusions, that are shown at once; the other classes are a click away
+LISTED = 12  # classes, and confusions, that are shown at once; the other classes are a click away
 NAMED = 30  # classes whose names stand beside a confusion matrix; more would not be readable
+LETTERS = 20  # of each of them
 BLUE = (0, 114 / 255, 178 / 255)  # of the house
 
 
@@ -259,7 +260,7 @@ def draw_matrix(axes: Axes, outcome: Outcome, names: Mapping[str, str]) -> None:
     axes.set_ylabel("true class")
     axes.set_xlabel("named")
     if len(present) <= NAMED:
-        labels = [name_of(outcome, label, names)[:LISTED] for label in present.tolist()]
+        labels = [name_of(outcome, label, names).split(",")[0][:LETTERS] for label in present.tolist()]
         axes.set_yticks(range(len(labels)), labels, fontsize=7)
         columns = [*labels, "another"][: shares.shape[1]]
         axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=90)
