@@ -192,6 +192,7 @@ def test_a_table_shows_differences_costs_and_the_choice_and_why_a_protocol_is_no
     assert "dense@320" in lines[-1]
     assert max(map(len, str(table).splitlines())) <= 140
     assert table.measured == [rows[0], *rows[2:]]
+    assert ErrorTable([*rows, *rows]).verdict() == ""  # as of two nets
     assert json.loads(table.to_json()) == rows
 
 

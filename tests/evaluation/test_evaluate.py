@@ -131,6 +131,8 @@ def test_a_part_of_the_pictures_has_of_every_class_its_share(make_net, make_data
     (whole,) = evaluate(net, data, ["centre"], images=28, device="cpu").rows
     assert whole["images"] == 28
     assert "of_images" not in whole
+    with pytest.raises(DatasetError, match="made: 0 images cannot be tested; give 1 or more"):
+        evaluate(net, data, ["centre"], images=0, device="cpu")
 
 
 def test_a_net_without_a_score_map_gets_a_row_that_says_so_and_the_others_go_on(make_net, make_data):

@@ -36,6 +36,20 @@ def test_the_table_stands_between_its_marks_and_the_rest_is_left_alone(tmp_path)
     assert fill(filled, tmp_path) == filled
 
 
+def test_protocols_stand_side_by_side_with_the_choice_below(tmp_path):
+    compared = {"compared_with": "dense@64", "top1_difference": -0.0123, "top1_difference_interval": [-0.02, -0.0046]}
+    costs = [{"calibration_error": 0.051, "cost_ratio": 2.66, "worse_than_best": True},
+             {"calibration_error": 0.06, "cost_ratio": 50.0, "worse_than_best": False, "cheapest": True}]  # fmt: skip
+    best = {**ROW, **compared, **costs[1], "protocol": "multi-crop@64", "top1_error": 0.4444}
+    (tmp_path / "rows.json").write_text(json.dumps([{**ROW, **costs[0]}, best, {"protocol": "x", "note": "no map"}]))
+    lines = fill("<!-- comparison: rows.json -->\n<!-- end -->", tmp_path).splitlines()
+    assert lines[1].split(" | ")[3] == "top-1 less dense@64's, points"
+    assert lines[3] == "| dense@64 | 45.7 (44.7–46.7) | 21.0 (20.2–21.8) |  | 5.1 | 2.7 |"
+    assert lines[4].endswith("| -1.2 (-2.0 to -0.5) | 6.0 | 50.0 |")
+    assert lines[5] == ""
+    assert lines[6].endswith("of those that are not significantly worse: multi-crop@64, at 50.0 × the cost of a crop.")
+
+
 def test_several_files_make_one_table_and_several_tables_a_page(tmp_path):
     machine = {"processor": "Abacus (beads)", "cores": 2}
     speed = {"ratio": 4.126, "tuned_peer_ratio": 1.5, "share_of_limit": 0.876, "machine": machine, "torch": "2.14"}

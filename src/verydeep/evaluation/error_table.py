@@ -130,10 +130,11 @@ class ErrorTable:
         return [row for row in self.rows if "top1_error" in row]
 
     def verdict(self) -> str:
-        """Which protocol to take, in a sentence; empty where none was compared with others."""
-        chosen = next((row for row in self.rows if row.get("cheapest")), None)
-        if chosen is None:
+        """Which protocol to take, in a sentence; empty where none was compared with others, and for several nets."""
+        cheapest = [row for row in self.rows if row.get("cheapest")]
+        if len(cheapest) != 1:
             return ""
+        (chosen,) = cheapest
         best = min(self.measured, key=lambda row: row["top1_error"])
         cost = f"{chosen['cost_ratio']:.1f} × the cost of a crop"
         if chosen is best:

@@ -80,6 +80,8 @@ def evaluate(
     if (labels == UNLABELLED).any():
         raise DatasetError(f"{data.root}: pictures of split {data.split} have no label; use a split that has them all")
     stem, part = f"{net.name}-{name_of(data)}-{data.split}", {}
+    if images is not None and images < 1:
+        raise DatasetError(f"{data.root}: {images} images cannot be tested; give 1 or more")
     if images is not None and images < len(data):
         stem, part = f"{stem}-{images}-of-{len(data)}-seed-{seed}", {"of_images": len(data), "seed": seed}
         data = data.subset(stratified(labels, images, seed))
@@ -93,7 +95,7 @@ def evaluate(
             remark(line)
 
     def file(protocol: Protocol) -> Path | None:
-        return folder / f"{stem}-{protocol}.safetensors" if folder else None
+        return folder / f"{stem}-{protocol}.safetensors".replace("/", "-") if folder else None
 
     def test(protocol: Protocol) -> Posteriors:
         told = partial(progress, protocol.text) if progress else None

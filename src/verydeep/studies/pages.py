@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.errors import VerydeepError
+from verydeep.evaluation.error_table import ErrorTable
 from verydeep.nets.registry import NETS
 from verydeep.studies.protocol_table import cost_ratio_lines, protocol_lines
 
@@ -70,6 +71,26 @@ def error_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def comparison_lines(rows: Sequence[Row]) -> list[str]:
+    """Protocols side by side: errors, differences picture by picture, calibration and cost, and which one to take."""
+    measured = [row for row in rows if "top1_error" in row]
+    compared = next((row["compared_with"] for row in rows if "compared_with" in row), "none")
+    lines = [
+        f"| protocol | top-1 error, % | top-5 error, % | top-1 less {compared}'s, points | calibration error, % "
+        "| cost, crops |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for row in measured:
+        errors = (f"{100 * row[f'top{k}_error']:.1f} ({span(row[f'top{k}_interval'])})" for k in (1, 5))
+        difference = ""
+        if "top1_difference" in row:
+            low, high = (f"{100 * bound:+.1f}" for bound in row["top1_difference_interval"])
+            difference = f"{100 * row['top1_difference']:+.1f} ({low} to {high})"
+        rest = (difference, f"{100 * row['calibration_error']:.1f}", f"{row['cost_ratio']:.1f}")
+        lines.append(f"| {' | '.join((row['protocol'], *errors, *rest))} |")
+    return [*lines, "", ErrorTable(rows).verdict()]
+
+
 def published(row: Row) -> str:
     """The paper's top-1 / top-5 error of the same net by a protocol of the same kind, per cent."""
     for protocol, (top1, top5) in NETS[row["net"]].errors.items() if row["net"] in NETS else ():
@@ -99,7 +120,9 @@ def speed_lines(rows: Sequence[Row]) -> list[str]:
 
 # Tables by arithmetic, of the nets that stand in place of files.
 COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {"protocols": protocol_lines, "ratios": cost_ratio_lines}
-TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {"errors": error_lines, "speed": speed_lines}
+TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
+    "comparison": comparison_lines, "errors": error_lines, "speed": speed_lines
+}  # fmt: skip
 
 
 def pages(paths: Iterable[Path]) -> list[Path]:
