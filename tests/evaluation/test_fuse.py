@@ -87,6 +87,7 @@ def test_a_fusion_says_what_it_was_made_of_and_can_be_kept(tmp_path):
     assert fused.protocol == "dense@256 + multi-crop@256"
     assert fused.weights == "0.25 × w0 + 0.75 × vgg-b"
     assert fused.seconds == 4
+    assert fuse([made(), made(seed=1), made()]).weights == "w0 + w1"
     fused.save(tmp_path / "fused.safetensors")
     assert Posteriors.load(tmp_path / "fused.safetensors").values.tobytes() == fused.values.tobytes()
     assert fuse([tmp_path / "fused.safetensors", made()]).values.shape == (20, 4)

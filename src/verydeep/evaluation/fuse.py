@@ -119,7 +119,7 @@ def fusion(given: Sequence[Given], weights: Weights = None, *, seed: int = 0) ->
         classes=classes,
         labels=labels,
         net=joined(sources, "net"),
-        weights=" + ".join(weighted(source, share) for source, share in zip(sources, shares, strict=True)),
+        weights=called(sources, shares),
         data=joined(sources, "data"),
         split=joined(sources, "split"),
         protocol=joined(sources, "protocol"),
@@ -289,6 +289,11 @@ def joined(sources: Sequence[Source], key: str) -> str:
     return " + ".join(dict.fromkeys(source.about[key] for source in sources))
 
 
-def weighted(source: Source, share: float) -> str:
-    """What the weights of a source's net are called, and how much they count."""
-    return f"{share:.3g} × {source.about['weights'] or source.about['net']}"
+def called(sources: Sequence[Source], shares: Sequence[float]) -> str:
+    """What the weights of the sources' nets are called, and how much they count where they do not count alike."""
+    if len(set(shares)) == 1:
+        return joined(sources, "weights")
+    return " + ".join(
+        f"{share:.3g} × {source.about['weights'] or source.about['net']}"
+        for source, share in zip(sources, shares, strict=True)
+    )
