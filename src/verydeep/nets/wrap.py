@@ -176,11 +176,11 @@ def _try_out(net: Wrapped) -> Wrapped:
         raise NetError(f"{net.name}: fails on a crop of {side} ({one_line(error)}); give its own crop") from error
     _check_scores(net, given)
     for multiple in MULTIPLES:
-        extra = (
-            -(-share * net.crop // (7 * multiple)) * multiple for share in (2, 3)
-        )  # of a map of 7 cells, two, three
+        # By two and three cells of seven; halved again and again, one side is odd if rounded down, the other if up.
+        extra = (max(1, 2 * net.crop // 7 - 1), 3 * net.crop // 7 + 1)
+        sides = (net.crop + -(-pixels // multiple) * multiple for pixels in extra)
         try:
-            net.cut = find_cut(net.scores, crop, _noise(net, *(net.crop + pixels for pixels in extra)))
+            net.cut = find_cut(net.scores, crop, _noise(net, *sides))
         except Unmappable as reason:
             net.no_score_map = str(reason)
         else:
