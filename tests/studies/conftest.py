@@ -1,8 +1,10 @@
 import json
+import shutil
 
 import pytest
 
 from verydeep.data.digits import make_digits
+from verydeep.studies.reproduce import reproduce
 
 SMALL = """
 title = "A small study"
@@ -48,6 +50,22 @@ pairs = [["b dense@256", "a dense@256"], ["both", "a dense@256"]]
 def digits(tmp_path_factory):
     """A few of the built-in digits, 60 to train on and 40 to test on."""
     return make_digits(tmp_path_factory.mktemp("pictures") / "digits", train=60, val=40)
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory, digits):
+    """The small study, done: its folder, its table, what it said."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "small.toml").write_text(SMALL)
+    said = []
+    table = reproduce(folder / "small.toml", digits, folder=folder / "results", device="cpu", say=said.append)
+    return folder / "results", table, said
+
+
+@pytest.fixture
+def again(done, tmp_path):
+    """A copy of what was done, to go on from."""
+    return shutil.copytree(done[0], tmp_path / "results")
 
 
 @pytest.fixture

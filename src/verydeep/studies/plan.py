@@ -103,7 +103,7 @@ def plan(study: Study, results: Results, pictures: Dataset | None = None, watche
         parts = [] if trained else [pace.training(job)]
         parts += [] if fusion else [pace.testing(job, trial) for trial, _ in remaining]
         known = [part for part in parts if part is not None]
-        seconds = sum(known) if len(known) == len(parts) else None
+        seconds = sum(known, start=0.0) if len(known) == len(parts) else None
         steps.append(Step(job, needs(study, job), trained, tests, len(tests) - len(remaining), seconds))
     return steps
 
@@ -173,7 +173,7 @@ def remaining(steps: Sequence[Step]) -> str:
     left = [step for step in steps if not step.done]
     if not left:
         return f"all {len(steps)} runs and fusions are done"
-    known = sum(step.seconds for step in left if step.seconds is not None)
+    known = sum((step.seconds for step in left if step.seconds is not None), start=0.0)
     unknown = sum(step.seconds is None for step in left)
     times = [duration(known)] * bool(known) + [f"{unknown} of a time not known yet"] * bool(unknown)
     return f"{len(left)} of {len(steps)} runs and fusions remain: {' and '.join(times) or 'seconds'}"

@@ -26,9 +26,10 @@ from verydeep.studies.signals import signals
 from verydeep.studies.study import Parameter, Study, Trial, read_study
 from verydeep.training.division import divide, lacks_split
 from verydeep.training.folder import Run, first_difference
-from verydeep.training.recipe import Recipe, parse_recipe
+from verydeep.training.recipe import Recipe, parse_recipe, read_recipe
 from verydeep.training.run import Moment, train, training_views
 from verydeep.training.start import set_colours, start_net
+from verydeep.weights.files import write_atomically
 
 LOSSES = 200  # points of a training's loss that are kept, at most
 
@@ -195,6 +196,9 @@ class Bench:
     def train(self, job: Job, say: Say, show: Callable[[Moment], None]) -> None:
         """Train a run, and keep its weights and what is known of it."""
         recipe = self.recipe(job)
+        kept = Run(self.results.work(job)).recipe
+        if kept.exists() and not first_difference(read_recipe(kept).model_copy(update={"start": recipe.start}), recipe):
+            write_atomically(kept, recipe.to_toml().encode())  # the study's folder may have moved meanwhile
         run = train(recipe, run=self.results.work(job), say=say, show=show)
         net, card = read_net(run.net)
         path = self.results.net(job, self.study)
