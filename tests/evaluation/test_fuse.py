@@ -88,6 +88,8 @@ def test_a_fusion_says_what_it_was_made_of_and_can_be_kept(tmp_path):
     assert fused.weights == "0.25 × w0 + 0.75 × vgg-b"
     assert fused.seconds == 4
     assert fuse([made(), made(seed=1), made()]).weights == "w0 + w1"
+    without = fuse([made(), made(seed=1, protocol="centre@256"), made(seed=2)], [1, 0, 3])
+    assert (without.protocol, without.weights) == ("dense@256", "0.25 × w0 + 0.75 × w2")
     fused.save(tmp_path / "fused.safetensors")
     assert Posteriors.load(tmp_path / "fused.safetensors").values.tobytes() == fused.values.tobytes()
     assert fuse([tmp_path / "fused.safetensors", made()]).values.shape == (20, 4)
@@ -149,8 +151,8 @@ def test_the_table_has_each_and_the_fusion_against_the_best_of_them():
     ]
     last = table.rows[-1]
     assert last["fused"] == [
-        {"net": "vgg-a", "weights": "w1", "protocol": "dense@256", "weight": 0.25},
-        {"net": "vgg-b", "weights": "w2", "protocol": "my own way", "weight": 0.75},
+        {"net": "vgg-a", "weights": "w1", "protocol": "dense@256", "fusion_weight": 0.25},
+        {"net": "vgg-b", "weights": "w2", "protocol": "my own way", "fusion_weight": 0.75},
     ]
     assert [row.get("compared_with") for row in table.rows] == ["vgg-b w2 my own way", None, "vgg-b w2 my own way"]
     assert last["top1_difference"] == pytest.approx(last["top1_error"] - table.rows[1]["top1_error"])
@@ -158,7 +160,7 @@ def test_the_table_has_each_and_the_fusion_against_the_best_of_them():
     assert "weights_fitted_on_images" not in last
     fitted = fusion([bad, good], "fit").table().rows[-1]
     assert (fitted["weights_fitted_on_images"], fitted["images"]) == (60, 240)
-    assert sum(each["weight"] for each in fitted["fused"]) == pytest.approx(1)
+    assert sum(each["fusion_weight"] for each in fitted["fused"]) == pytest.approx(1)
     both = fusion([bad, made(300, seed=3, protocol="multi-crop@256,288")]).table().rows[-1]
     assert both["scales"] == [256, 288]
 

@@ -205,6 +205,7 @@ COLUMNS = (
     Column("net", lambda row: str(row["net"]), words=True, always=True),
     Column("weights", lambda row: str(row["weights"]), words=True),
     Column("protocol", lambda row: str(row["protocol"]), words=True, always=True),
+    Column("weight in\nfusion", lambda row: number(row, "fusion_weight", ".3f")),
     Column("top-1 error", lambda row: error_cell(row, 1), always=True),
     Column("top-5 error", lambda row: error_cell(row, 5), always=True),
     Column("difference", difference_cell),

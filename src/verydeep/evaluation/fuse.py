@@ -30,6 +30,7 @@ from verydeep.weights.files import digest, heading
 FITTED_ON = 0.2  # of the pictures; errors are then counted on the others
 STEPS = 10_000  # of fitting, at most
 SETTLED = 1e-9  # weights that move less are fitted
+LEAST = 0.0005  # of a share, to be named in what a fusion is called
 
 Given = Posteriors | str | Path
 Weights = Sequence[float | int] | Literal["fit"] | None  # one for each; found by fitting; all alike
@@ -59,11 +60,10 @@ class Fusion:
         """
         outcomes = [*self.outcomes, outcome(self.posteriors)]
         rows = [error_row(each, known_protocol(each.protocol)) for each in outcomes]
-        kept = ("net", "weights", "protocol")
-        rows[-1]["fused"] = [
-            {key: row[key] for key in kept} | {"weight": weight}
-            for row, weight in zip(rows, self.weights, strict=False)  # the last row is the fusion's own
-        ]
+        for row, weight in zip(rows, self.weights, strict=False):  # the last row is the fusion's own
+            row["fusion_weight"] = weight
+        kept = ("net", "weights", "protocol", "fusion_weight")
+        rows[-1]["fused"] = [{key: row[key] for key in kept} for row in rows[:-1]]
         if self.fitted_on:
             rows[-1]["weights_fitted_on_images"] = self.fitted_on
         alone = [each.error(1) for each in self.outcomes]
@@ -113,16 +113,17 @@ def fusion(given: Sequence[Given], weights: Weights = None, *, seed: int = 0) ->
     values = np.zeros((len(kept), len(classes)), np.float32)
     known = None if labels is None or (labels == UNLABELLED).any() else labels
     outcomes = [add(source, share, values, kept, known) for source, share in zip(sources, shares, strict=True)]
+    counting = [(source, share) for source, share in zip(sources, shares, strict=True) if share >= LEAST]
     fused = Posteriors(
         values=values,
         images=tuple(images[place] for place in kept.tolist()),
         classes=classes,
         labels=labels,
-        net=joined(sources, "net"),
-        weights=called(sources, shares),
-        data=joined(sources, "data"),
-        split=joined(sources, "split"),
-        protocol=joined(sources, "protocol"),
+        net=joined(counting, "net"),
+        weights=called(counting),
+        data=joined(counting, "data"),
+        split=joined(counting, "split"),
+        protocol=joined(counting, "protocol"),
         seconds=sum(source.about["seconds"] for source in sources),
     )
     return Fusion(fused, shares, tuple(filter(None, outcomes)), len(images) - len(kept))
@@ -284,16 +285,13 @@ def known_protocol(text: str) -> Protocol | None:
         return None
 
 
-def joined(sources: Sequence[Source], key: str) -> str:
-    """What the sources' manifests say, each once."""
-    return " + ".join(dict.fromkeys(source.about[key] for source in sources))
+def joined(counting: Sequence[tuple[Source, float]], key: str) -> str:
+    """What the manifests of some sources say, each once."""
+    return " + ".join(dict.fromkeys(source.about[key] for source, _ in counting))
 
 
-def called(sources: Sequence[Source], shares: Sequence[float]) -> str:
+def called(counting: Sequence[tuple[Source, float]]) -> str:
     """What the weights of the sources' nets are called, and how much they count where they do not count alike."""
-    if len(set(shares)) == 1:
-        return joined(sources, "weights")
-    return " + ".join(
-        f"{share:.3g} × {source.about['weights'] or source.about['net']}"
-        for source, share in zip(sources, shares, strict=True)
-    )
+    if len({share for _, share in counting}) == 1:
+        return joined(counting, "weights")
+    return " + ".join(f"{share:.3g} × {source.about['weights'] or source.about['net']}" for source, share in counting)
