@@ -22,7 +22,7 @@ from verydeep.pictures.preset import OURS, Preset
 SIZES = 256  # pictures whose sizes stand for all
 PROBED = (8, 64)  # pictures that a measurement decodes; more only where fewer take too little time to measure it
 FEED_SECONDS = 0.1  # that it takes at least
-NET_SECONDS = 1.0  # after which no further group is measured
+NET_SECONDS = 0.5  # after which no further group is measured
 
 
 def macs(layers: Sequence[Layer], height: int, width: int) -> int:

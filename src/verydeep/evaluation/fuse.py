@@ -126,7 +126,7 @@ def fusion(given: Sequence[Given], weights: Weights = None, *, seed: int = 0) ->
         protocol=joined(counting, "protocol"),
         seconds=sum(source.about["seconds"] for source in sources),
     )
-    return Fusion(fused, shares, tuple(filter(None, outcomes)), len(images) - len(kept))
+    return Fusion(fused, shares, tuple(each for each in outcomes if each is not None), len(images) - len(kept))
 
 
 @dataclass(frozen=True, eq=False)
