@@ -162,7 +162,7 @@ class ErrorTable:
         alike = {"images": len(what) == 1, "weights": len({(row["weights"], row["net"]) for row in self.rows}) == 1}
         shown = [column for column in shown if not alike.get(column.heading)]
         for column in shown:
-            table.add_column(column.heading, justify="left" if column.words else "right")
+            table.add_column(column.heading, justify="left" if column.words else "right", overflow="fold")
         for row in self.rows:
             table.add_row(*(column.of(row) for column in shown))
         return table
