@@ -33,9 +33,10 @@ def main() -> None:
     chosen = arguments.parse_args()
     data = replace(verydeep.open_dataset(chosen.folder), orientation="ignore")  # as both libraries do
     photographs = data.subset(np.linspace(0, len(data) - 1, min(chosen.pictures, len(data))).round().astype(int))
-    rows = [compare(name, photographs) for name in chosen.nets]
-    for row in rows:
-        print(row)
+    rows = []
+    for name in chosen.nets:
+        rows.append(compare(name, photographs))
+        print(rows[-1], flush=True)
     if chosen.output:
         chosen.output.write_text(json.dumps(rows, indent=1) + "\n")
 
@@ -80,6 +81,7 @@ def liven(module: torch.nn.Module, pictures: torch.Tensor) -> None:
         if isinstance(part, torch.nn.BatchNorm2d):
             part.momentum = 1.0
     torch.manual_seed(0)
+    last.weight.normal_(std=0.02)  # a transformer's may be zero
     module.train()(pictures)
     seen: list[torch.Tensor] = []
     hook = last.register_forward_hook(lambda part, inputs, scores: seen.append(scores.transpose(0, 1).flatten(1)))

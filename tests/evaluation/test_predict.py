@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from verydeep.errors import DatasetError
-from verydeep.evaluation.predict import AT_ONCE, Prediction, credentials, files_of, predict
+from verydeep.evaluation.predict import AT_ONCE, Prediction, best_protocol, credentials, files_of, predict
 from verydeep.nets.registry import create_net
 
 
@@ -103,3 +103,12 @@ def test_the_line_on_a_net_says_what_it_knows_and_how_often_it_errs(net):
     )
     assert "random weights" in credentials("vgg-a", net, {"weights": "random"})
     assert "was not measured" in credentials("net.safetensors", net, {})
+
+
+def test_a_net_is_asked_by_the_protocol_that_it_errs_least_by_or_that_it_can_do(net):
+    rows = [{"protocol": "centre@64", "top1_error": 0.44}, {"protocol": "dense@64", "top1_error": 0.41}]
+    assert best_protocol(net, {"errors": rows}) == "dense@64"
+    assert best_protocol(net, {}) == "dense"
+    net.no_score_map = "it takes crops only"
+    assert best_protocol(net, {}) == "ten-crop"
+    del net.no_score_map

@@ -39,7 +39,7 @@ def predict(
     for line in card.get("remarks", ()):
         remark(line)
     remark(credentials(net, loaded, card))
-    protocol = protocol or best_protocol(card)
+    protocol = protocol or best_protocol(loaded, card)
     rows, bad = [], 0
     for prediction in predictions(loaded, files, protocol, device=device, threads=threads):
         if prediction.error:

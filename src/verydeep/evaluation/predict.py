@@ -129,10 +129,11 @@ def walk(folder: Path) -> Iterator[str]:
         yield from walk(folder / name.decode(errors="surrogateescape"))
 
 
-def best_protocol(card: Mapping[str, Any]) -> str:
-    """The protocol by which a net errs least, as its card has measured it; dense testing where it has not."""
-    rows = card.get("errors", [])
-    return min(rows, key=lambda row: row["top1_error"])["protocol"] if rows else "dense"
+def best_protocol(net: Net, card: Mapping[str, Any]) -> str:
+    """The protocol by which a net errs least, as its card has measured it; else dense, or ten crops where it has no map."""
+    if rows := card.get("errors", []):
+        return min(rows, key=lambda row: row["top1_error"])["protocol"]
+    return "ten-crop" if getattr(net, "no_score_map", "") else "dense"
 
 
 def credentials(where: str, net: Net, card: Mapping[str, Any]) -> str:

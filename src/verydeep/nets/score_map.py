@@ -125,14 +125,14 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called in place of each of torch's functions."""
-        kwargs = kwargs or {}
-        first = args[0] if args else kwargs.get("input")
-        others = (*args[1:], *(value for key, value in kwargs.items() if args or key != "input"))
-        if not isinstance(first, Tensor) or any(isinstance(other, Tensor) for other in others):
-            return function(*args, **kwargs)
+        first, rest, named = (args[0] if args else None), args[1:], dict(kwargs or {})
+        if not args and "input" in named:
+            first = named.pop("input")
+        if not isinstance(first, Tensor) or any(isinstance(other, Tensor) for other in (*rest, *named.values())):
+            return function(*args, **(kwargs or {}))
 
         def alone(tensor: Tensor) -> Any:
-            return self.step(function, tensor, *args[1:], **kwargs) if args else function(**{**kwargs, "input": tensor})
+            return self.step(function, tensor, *rest, **named)
 
         if first.dim() != 4:
             return alone(first)
@@ -268,7 +268,8 @@ class Slide(Watch):
     def step(self, function: Any, first: Tensor, *args: Any, **kwargs: Any) -> Any:
         """A step as it is, but that a module which shapes by the number of its pictures means all windows."""
         windows = self.pictures * self.positions[0] * self.positions[1]
-        if function in (Tensor.view, Tensor.reshape, torch.reshape) and len(first) == windows != self.pictures:
+        shaping = function in (Tensor.view, Tensor.reshape, torch.reshape) and args
+        if shaping and first.shape[:1] == (windows,) != (self.pictures,):
             shape = args[0] if isinstance(args[0], (tuple, list)) else args
             if shape[0] == self.pictures:
                 return first.reshape(windows, *shape[1:])

@@ -99,7 +99,7 @@ def show_bundled(device: str, say: Callable[[str], None]) -> None:
     say(credentials(BUNDLED, net, card))
     photographs = Path(str(files("sklearn.datasets").joinpath("images")))
     paths = [photographs / name for name in ("china.jpg", "flower.jpg")]
-    for prediction in predict(net, paths, best_protocol(card), device=device):
+    for prediction in predict(net, paths, best_protocol(net, card), device=device):
         best = ", ".join(f"{card['names'].get(key, key)} {100 * posterior:.0f} %" for key, posterior in prediction.best)
         say(f"{Path(prediction.image).name}: {best}")
 
