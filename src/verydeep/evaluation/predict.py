@@ -130,7 +130,7 @@ def walk(folder: Path) -> Iterator[str]:
 
 
 def best_protocol(net: Net, card: Mapping[str, Any]) -> str:
-    """The protocol by which a net errs least, as its card has measured it; else dense, or ten crops where it has no map."""
+    """The protocol by which a net errs least, by its card; else dense, or ten crops where it has no score map."""
     if rows := card.get("errors", []):
         return min(rows, key=lambda row: row["top1_error"])["protocol"]
     return "ten-crop" if getattr(net, "no_score_map", "") else "dense"
