@@ -175,6 +175,20 @@ def test_dense_and_multi_crop_is_the_mean_of_the_two(build, make_data, drawn, sh
 
 
 @settings(max_examples=6, deadline=None)
+@given(drawn=NETS, shapes=shapes, scales=several_scales)
+def test_a_sum_counts_its_terms_by_their_weights_some_mirrored_and_some_not(build, make_data, drawn, shapes, scales):
+    net, data = build(drawn), make_data(shapes)
+    written = ",".join(map(str, scales))
+    text = f"2*centre@{written} + ten-crop@{scales[0]} + 0.5*dense@{written}-mirror"
+    found = posteriors(net, data, text, device="cpu", threads=1).values
+    for picture, posterior in zip(data.pictures, found, strict=True):
+        centre, _ = by_crops(net, picture, "centre", scales, mirror=False)
+        ten, _ = by_crops(net, picture, "ten-crop", scales[:1], mirror=True)
+        whole = by_whole_pictures(net, picture, scales, mirror=False)
+        assert_same(posterior, (2 * centre + ten + whole / 2) / 3.5)
+
+
+@settings(max_examples=6, deadline=None)
 @given(drawn=NETS, shape=st.tuples(SIDES, SIDES))
 def test_googlenet_shows_144_crops(build, make_data, drawn, shape):
     net, data = build(drawn), make_data([shape])
