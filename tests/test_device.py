@@ -15,6 +15,7 @@ from verydeep.device import (
     choose_compute,
     choose_device,
     clearly_fastest,
+    container_memory,
     time_blocks,
 )
 from verydeep.errors import DeviceError
@@ -120,3 +121,26 @@ def test_where_little_memory_may_be_promised_pages_are_kept_all_the_same():
 
 def test_memory_that_is_available_is_at_most_what_the_machine_has():
     assert 0 < available_memory(CPU) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "limit", "used", "cache"),
+    [
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_a_container_leaves_its_limit_less_what_cannot_be_taken_back(tmp_path, prefix, limit, used, cache):
+    folder = tmp_path / prefix
+    folder.mkdir(exist_ok=True)
+    (folder / limit).write_text("1000000\n")
+    (folder / used).write_text("700000\n")
+    (folder / "memory.stat").write_text(f"anon 400000\n{cache} 300000\n")
+    assert container_memory(tmp_path) == 600_000
+
+
+def test_a_container_without_a_limit_leaves_everything(tmp_path):
+    assert container_memory(tmp_path) == float("inf")
+    for name, content in (("memory.max", "max"), ("memory.current", "5"), ("memory.stat", "inactive_file 1")):
+        (tmp_path / name).write_text(content)
+    assert container_memory(tmp_path) == float("inf")

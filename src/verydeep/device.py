@@ -1,6 +1,7 @@
 """Where and how to compute: the device, the data type and the memory layout, chosen by a short measurement."""
 
 import ctypes
+import math
 import os
 import platform
 import time
@@ -165,6 +166,25 @@ def available_memory(device: torch.device) -> int:
     try:
         with open("/proc/meminfo") as file:  # noqa: PTH123 - a file of the kernel
             fields = dict(line.split(":") for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
+        free = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return int(min(free, container_memory()))
+
+
+CGROUPS = {  # of both versions: the limit, what is used, and the name of what of it can be taken back at any time
+    "memory.max": ("memory.current", "memory.stat", "inactive_file"),
+    "memory/memory.limit_in_bytes": ("memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+}
+
+
+def container_memory(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that the container around this process may still take; infinite where nothing limits it."""
+    for limit, (used, statistics, reclaimable) in CGROUPS.items():
+        try:
+            allowed = float((root / limit).read_text().replace("max", "inf"))
+            fields = dict(line.split() for line in (root / statistics).read_text().splitlines())
+            return max(0.0, allowed - int((root / used).read_text()) + int(fields[reclaimable]))
+        except (OSError, ValueError, KeyError):
+            continue  # the other version, or none
+    return math.inf

@@ -81,7 +81,7 @@ def train(
     net.to(device=compute.device).to(memory_format=compute.layout)
     say(f"{recipe.net}: {sum(parameter.numel() for parameter in net.parameters()):,} parameters; {len(pictures):,} "
         f"pictures of {len(pictures.classes)} classes, {len(watched):,} watched; "
-        f"EXIF orientation: {pictures.orientation}")  # fmt: skip
+        f"EXIF orientation {'applied' if pictures.orientation == 'apply' else 'ignored'}")  # fmt: skip
     batch = min(recipe.optimizer.batch, len(pictures))
     micro_batch = plan_memory(net, batch, recipe, compute, say)
     make_folder(kept, recipe)  # nothing is written before it is known to fit
