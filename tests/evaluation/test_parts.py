@@ -16,9 +16,10 @@ from verydeep.data.open import open_dataset
 from verydeep.errors import NetError, PosteriorsError
 from verydeep.evaluation import parts
 from verydeep.evaluation.posteriors import Posteriors, posteriors
-from verydeep.evaluation.protocol import parse
+from verydeep.evaluation.protocol import Protocol, parse
 from verydeep.nets.registry import create_net
 from verydeep.pictures.preset import OURS
+from verydeep.pictures.views import View
 from verydeep.weights.files import load, save
 
 SHAPES = [(40, 50), (33, 80), (40, 50), (70, 35), (50, 40), (32, 32), (40, 51), (64, 64), (32, 90)]
@@ -167,6 +168,26 @@ def test_a_damaged_whole_file_is_made_anew(make_net, make_data, tmp_path):
     assert remarks[0].startswith(f"{file}: is not a whole file of posteriors")
     assert remarks[0].endswith("; it is made anew")
     assert_finished(found, make_net(), data, file)
+
+
+def test_the_order_of_the_classes_is_one_of_the_weights(make_net, make_data):
+    one, other = make_net(), make_net()
+    other.classes = tuple("gfedcba")
+    made_of = [parts.origin(net, make_data(SHAPES), parse(PROTOCOL, 32), OURS) for net in (one, make_net(), other)]
+    assert made_of[0] == made_of[1]
+    assert parts.differences(made_of[0], made_of[2]) == "weights"
+
+
+def test_a_way_of_looking_is_told_by_what_it_shows_not_by_its_name(make_net, make_data):
+    def protocol(top):
+        return Protocol("mine", (32,), mirror=True, look=lambda height, width, crop: [View(top, 0, crop, crop)])
+
+    made_of = [parts.origin(make_net(), make_data([(32, 32)]), protocol(0), OURS) for _ in range(2)]
+    assert made_of[0] == made_of[1]
+    wide = [View(0, 0, 32, 32), View(0, 5, 32, 32)]
+    other = Protocol("mine", (32,), mirror=True, look=lambda height, width, crop: wide[: 1 + (width > 40)])
+    made_of.append(parts.origin(make_net(), make_data([(32, 32)]), other, OURS))
+    assert parts.differences(made_of[0], made_of[2]) == "views"
 
 
 def test_other_files_in_the_folder_of_the_parts_are_left_alone(interrupted, make_net, make_data):

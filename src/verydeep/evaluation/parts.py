@@ -29,12 +29,12 @@ Origin = Mapping[str, str]  # checksums of what posteriors are made of
 
 
 def origin(net: Net, data: Dataset, protocol: Protocol, preset: Preset) -> Origin:
-    """What decides posteriors: checksums of the weights, of the pictures' names and labels, and of what is shown."""
+    """What decides posteriors: checksums of weights and classes, of the pictures' names and labels, of the views."""
     sizes = ((480, 640), (333, 500), (640, 480))  # for which two protocols of one name are held to be the same
     shown = [protocol.views(*size, net.crop, preset) for size in sizes]
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     return {
-        "weights": checksum(tensors, ""),
+        "weights": checksum(tensors, f"{net.name} {net.classes}"),
         "pictures": hashlib.sha256(f"{data.fingerprint()} {data.orientation}".encode()).hexdigest(),
         "views": hashlib.sha256(f"{protocol} {net.crop} {preset} {shown}".encode()).hexdigest(),
     }
