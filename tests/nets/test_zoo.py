@@ -130,7 +130,7 @@ def test_weights_in_torchs_cache_are_taken(tmp_path):
     assert all(one.equal(other) for one, other in zip(net.module.parameters(), module.parameters(), strict=True))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(
-        WeightsError, match=r"torchvision:squeezenet1_1: its weights cannot be read .* remove their file"
+        WeightsError, match=r"torchvision:squeezenet1_1: cannot be made .* weights is damaged, remove it"
     ):
         load_net("torchvision:squeezenet1_1")
 
@@ -155,6 +155,7 @@ def test_weights_in_the_cache_of_the_hub_are_taken(tmp_path):
         ("torchvision:resnet19", "torchvision has no net resnet19; did you mean resnet18?"),
         ("torchvision:raft_large", "torchvision has no net raft_large; did you mean"),
         ("torchvision:resnet18.V3", "torchvision has no weights V3; did you mean IMAGENET1K_V1?"),
+        ("torchvision:vgg16.IMAGENET1K_FEATURES", "has no weights IMAGENET1K_FEATURES; did you mean IMAGENET1K_V1?"),
         ("torchvision:", "torchvision has no net ; did you mean"),
         ("timm:resnet19", "timm has no net resnet19; did you mean resnet1"),
         ("timm:vgg16.tv", "timm has no weights vgg16.tv; did you mean vgg16.tv_in1k?"),

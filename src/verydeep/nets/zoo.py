@@ -41,7 +41,7 @@ def torchvision_net(name: str) -> tuple[Wrapped, dict[str, Any]]:
         raise NetError(f"{full}: torchvision is missing; pip install 'verydeep[zoo]'") from None
     name, _, tag = name.partition(".")
     _check_name(full, name, models.list_models(module=models))
-    choices = {weights.name: weights for weights in models.get_model_weights(name) if "categories" in weights.meta}
+    choices = {weights.name: weights for weights in models.get_model_weights(name) if weights.meta.get("categories")}
     if tag:
         _check_name(full, tag, list(choices), "weights")
     weights = choices[tag] if tag else models.get_model_weights(name).DEFAULT
@@ -149,10 +149,8 @@ def _make(full: str, make: Callable[[], torch.nn.Module]) -> Any:
         try:
             return make()
         except Exception as error:  # damaged files end in errors of many kinds
-            line = (
-                f"{full}: its weights cannot be read ({one_line(error)}); remove their file, and they are fetched again"
-            )
-            raise WeightsError(line) from error
+            advice = "if the file of its weights is damaged, remove it, and it is fetched again"
+            raise WeightsError(f"{full}: cannot be made ({one_line(error)}); {advice}") from error
 
 
 def _without_slow_start(name: str) -> dict[str, Any]:
