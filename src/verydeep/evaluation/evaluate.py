@@ -89,9 +89,9 @@ def evaluate(
     if folder:
         make_folder(folder)
     tests = shared_tests(possible)
-    means: dict[str, Any] = {"device": device, "batch": batch, "memory": memory, "threads": threads}
+    how: dict[str, Any] = {"device": device, "batch": batch, "memory": memory, "threads": threads}
     if any(map(means_every, asked)):
-        for line in describe(forecast(net, data, tests, **means), len(data)):
+        for line in describe(forecast(net, data, tests, **how), len(data)):
             remark(line)
 
     def file(protocol: Protocol) -> Path | None:
@@ -100,7 +100,7 @@ def evaluate(
     def test(protocol: Protocol) -> Posteriors:
         told = partial(progress, protocol.text) if progress else None
         return posteriors(
-            net, data, protocol, **means, file=file(protocol), progress=told, remark=remark, weights=weights
+            net, data, protocol, **how, file=file(protocol), progress=told, remark=remark, weights=weights
         )
 
     def keep(protocol: Protocol, mean: Posteriors) -> None:
