@@ -14,18 +14,20 @@ test: .venv/installed-test  ## every test
 quick: .venv/installed-test  ## the tests that take under a minute in all
 	.venv/bin/python -m pytest -m "not slow"
 
-check: .venv/installed-check  ## format, lint, types, the direction of imports; writes nothing
+check: .venv/installed-check  ## format, lint, types, the direction of imports, docs/paper.md; writes nothing
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python -m verydeep.studies.paper_page --check docs/paper.md
 
 fix: .venv/installed-check  ## what ruff can mend by itself
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-pages: .venv/installed-package  ## the tables of README.md and docs/, anew from docs/results
+pages: .venv/installed-package  ## the tables of README.md and docs/, and docs/paper.md, anew from docs/results
 	.venv/bin/python -m verydeep.studies.pages README.md docs
+	.venv/bin/python -m verydeep.studies.paper_page docs/paper.md
 
 clean:
 	rm -rf .venv

@@ -1,4 +1,4 @@
-"""What the nets are, as rows and as tables to read. Source: tables 1 and 2."""
+"""What the nets are, as rows and as tables to read. Source: section 2.2, tables 1 and 2."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -72,7 +72,7 @@ def needs(study: Study, job: Job) -> tuple[Job, ...]:
     return (Job(start, job.seed),) if start else ()
 
 
-def tests_of(study: Study, job: Job) -> tuple[tuple[Trial, str], ...]:
+def trials_of(study: Study, job: Job) -> tuple[tuple[Trial, str], ...]:
     """What a job is tested by, and on which split."""
     if job.name in study.fusions:
         return ((Trial(job.name, ""), "val"),)
@@ -96,7 +96,7 @@ def plan(study: Study, results: Results, pictures: Dataset | None = None, watche
     pace = Pace(study, results, pictures, watched)
     steps = []
     for job in jobs(study):
-        tests = tests_of(study, job)
+        tests = trials_of(study, job)
         remaining = [(trial, split) for trial, split in tests if results.row(job, trial.protocol, split) is None]
         fusion = job.name in study.fusions  # which takes seconds
         trained = fusion or results.trained(job) is not None

@@ -91,7 +91,7 @@ def sheets(study: Study, results: Results) -> list[Sheet]:
 
 
 def beside_paper(study: Study, results: Results, name: str) -> Sheet:
-    """One of the paper's tables with ours beside it. Source: tables 3 to 7."""
+    """One of the paper's tables with ours beside it. Source: tables 3 to 7, section 4.5."""
     table = published()[name]
     several = any("trained" in row for row in table["rows"])
     tested = any("test5" in row for row in table["rows"])
