@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from scipy.special import stdtrit
 
 from verydeep.evaluation.compare import mcnemar
@@ -202,7 +202,7 @@ def runs_of(study: Study, one: str) -> set[str]:
     return {study.find(test).run for test in (study.fusions[one].of if one in study.fusions else (one,))}
 
 
-def wrong_of(study: Study, results: Results, one: str, seed: int) -> "np.ndarray | None":
+def wrong_of(study: Study, results: Results, one: str, seed: int) -> Bool[np.ndarray, " n"] | None:
     """Whether the first guess of a test or a fusion was wrong, for every picture; None where it is not done."""
     if one in study.fusions:
         return results.wrong(Job(one, seed))

@@ -13,7 +13,7 @@ from verydeep.studies.findings import Effect, Tried, error_interval
 from verydeep.studies.plan import jobs
 from verydeep.studies.published import PAPERS_TABLES, published
 from verydeep.studies.results import Job, Results
-from verydeep.studies.study import Study, Trial
+from verydeep.studies.study import Study
 
 
 @dataclass(frozen=True)
@@ -123,16 +123,16 @@ def figure(value: float | None) -> str:
 
 def error_sheet(study: Study, results: Results) -> Sheet:
     """Every test of every run and every fusion."""
+    tests = [(trial.run, study.protocol_of(trial), str(trial)) for run in study.runs for trial in study.tests(run)]
+    fused = [(name, f"mean of {len(fusion.of)}", name) for name, fusion in study.fusions.items()]
     rows = []
-    for one in (*(str(trial) for run in study.runs for trial in study.tests(run)), *study.fusions):
+    for run, protocol, one in (*tests, *fused):
         for split in study.splits:
             ours = [measure(study, results, one, k, split) for k in (1, 5)]
             if ours[0]:
-                run, protocol = ("+".join(study.fusions[one].of), "") if one in study.fusions else study.find(one)
-                by = study.protocol_of(Trial(run, protocol)) if protocol else ""
-                rows.append((one if one in study.fusions else run, split, by, *map(str, ours), str(ours[0].seeds)))
-    return Sheet("errors", "Errors of every run", ("run", "split", "protocol", "top-1, %", "top-5, %", "seeds"),
-                 tuple(rows), 3)  # fmt: skip
+                rows.append((run, split, protocol, *map(str, ours), str(ours[0].seeds)))
+    columns = ("run", "split", "protocol", "top-1, %", "top-5, %", "seeds")
+    return Sheet("errors", "Errors of every run", columns, tuple(rows), 3)
 
 
 def fit_sheet(study: Study, results: Results) -> Sheet:
