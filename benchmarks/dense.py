@@ -24,6 +24,9 @@ PICTURES, SCALES = 120, (256, 384, 512)
 NARROW = 1 / 16  # width
 CROPS, ROUNDS = 10, 5  # as many pixels as a group on a CPU has; the best round counts
 SETTLED = 100  # photographs after which memory should not grow
+# What keeps it from growing much: glibc's cache of small blocks scatters the heap, and oneDNN keeps 1,024 kernels. Both
+# are read when a process begins: docs/decisions/021-grouping-by-shape.md.
+LEAN = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256"}
 
 
 def main() -> None:
@@ -37,16 +40,20 @@ def main() -> None:
         print(json.dumps(PARTS[chosen.part.split("@")[0]](chosen.folder, chosen.part, chosen.pictures)))
         return
     parts = {}
-    for part in ("crops", *(f"dense@{scale}" for scale in SCALES), f"watched@{','.join(map(str, SCALES))}"):
+    several = ",".join(map(str, SCALES))
+    for part in ("crops", *(f"dense@{scale}" for scale in SCALES), f"watched@{several}", f"lean@{several}"):
         command = [sys.executable, __file__, "--folder", chosen.folder, "--pictures", str(chosen.pictures)]
-        parts[part] = json.loads(subprocess.run([*command, "--part", part], check=True, stdout=subprocess.PIPE).stdout)
+        environment = os.environ | (LEAN if part.startswith("lean") else {})
+        done = subprocess.run([*command, "--part", part], check=True, stdout=subprocess.PIPE, env=environment)
+        parts[part] = json.loads(done.stdout)
         print(part, {key: value for key, value in parts[part].items() if key != "rss_mib"}, file=sys.stderr)
-    crops, *dense, watched = parts.values()
+    crops, *dense, watched, lean = parts.values()
     for row in dense:
         row["share_of_crops"] = round(row["gflop_per_second"] / crops["gflop_per_second"], 3)
     from machine import describe_machine
 
     result = {"machine": describe_machine(), **versions(), "crops": crops, "dense": dense, "memory": watched}
+    result["lean_memory"] = {"settings": LEAN, **lean}
     text = json.dumps(result, indent=1) + "\n"
     if chosen.output:
         chosen.output.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +126,7 @@ def watch_memory(folder: Path, part: str, pictures: int) -> dict[str, Any]:
         samples[done] = rss_mib()
 
     data = open_dataset(folder)
-    protocol = part.replace("watched", "dense")
+    protocol = "dense@" + part.split("@")[1]
     seconds = posteriors(create_net("vgg-d", width=NARROW), data, protocol, device="cpu", progress=sample).seconds
     early = max(rss for done, rss in samples.items() if done <= SETTLED)
     late = max(rss for done, rss in samples.items() if done > SETTLED)
@@ -136,7 +143,7 @@ def watch_memory(folder: Path, part: str, pictures: int) -> dict[str, Any]:
     }
 
 
-PARTS = {"crops": measure_crops, "dense": measure_dense, "watched": watch_memory}
+PARTS = {"crops": measure_crops, "dense": measure_dense, "watched": watch_memory, "lean": watch_memory}
 
 
 def count_macs(plan: Sequence[Any], height: int, width: int) -> int:
