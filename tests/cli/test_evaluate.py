@@ -109,6 +109,7 @@ def test_data_stats_prints_what_the_library_measures(pictures, tmp_path, capsys)
     assert f"{row['mean'][0]:.2f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_all_says_first_what_it_will_take_and_leaves_a_page(net, pictures, tmp_path, capsys):
     arguments = ["evaluate", net, str(pictures), "--protocol", "all", "--images", "12", "--device", "cpu"]
     page, rows = tmp_path / "page.html", tmp_path / "rows.json"

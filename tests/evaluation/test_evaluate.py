@@ -73,6 +73,7 @@ def test_progress_names_the_protocol(make_net, make_data):
 MANY = [(40, 50), (33, 80), (40, 50), (70, 35), (44, 44)] * 6
 
 
+@pytest.mark.slow
 def test_all_puts_every_protocol_beside_the_centre_crop(make_net, make_data):
     net, data, lines = make_net(), make_data(MANY), []
     table = evaluate(net, data, "all@32,36,40", device="cpu", remark=lines.append)
