@@ -105,6 +105,7 @@ def test_what_is_not_to_be_committed_lies_in_one_folder_that_git_ignores(again):
     assert sum(path.stat().st_size for path in again.rglob("*") if path.is_file()) < 300_000
 
 
+@pytest.mark.slow  # trains two nets
 def test_more_seeds_are_done_beside_those_that_are(again, go_on):
     assert go_on(again, parameters={"seeds": 3}) == ["a.2", "b.2", "both.2"]
     assert Results(again).study().parameters["seeds"] == 3
@@ -137,6 +138,7 @@ def test_tests_of_weights_that_are_gone_are_refused(again, go_on):
         go_on(again)
 
 
+@pytest.mark.slow  # trains four nets
 def test_a_run_that_fails_is_named_and_those_that_do_not_need_it_go_on(small, digits, tmp_path, capsys):
     text = small.read_text()
     small.write_text(
@@ -160,6 +162,7 @@ def test_a_bug_keeps_its_traceback_once_the_others_are_done(again, go_on, monkey
     assert (again / "a.1" / "rows.json").exists()
 
 
+@pytest.mark.slow  # trains two nets
 def test_what_another_process_does_is_left_to_it(again, go_on):
     for name in ("a.1", "b.1", "both.1"):
         shutil.rmtree(again / name)
@@ -272,6 +275,7 @@ def test_a_parameter_that_is_no_pair_is_a_mistake_of_the_user(small, digits, cap
     assert "--set epochs: is not KEY=VALUE" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # trains two nets
 def test_training_pictures_are_tested_on_where_the_study_says(small, digits, tmp_path):
     text = small.read_text().replace("[parameters]", 'splits = ["val", "train"]\nsignals = true\n[parameters]')
     small.write_text(text.replace("seeds = 2", "seeds = 1"))

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from verydeep.studies.curves import STYLE, page_svg
 from verydeep.studies.plan import macs_of
@@ -136,7 +136,8 @@ def draw_bars(axes: Axes, bars: Bars, *, hollow: bool) -> None:
         )
         xs = [at + (place + 0.5) * width - GROUP / 2 for at, _ in there]
         heights = [level(bar) - bottom for _, bar in there]
-        axes.bar(xs, heights, 0.9 * width, bottom=bottom, linewidth=1.3, label=label, **look)
+        if there:  # a series without a bar is none of the legend
+            axes.bar(xs, heights, 0.9 * width, bottom=bottom, linewidth=1.3, label=label, **look)
         for x, (_, bar) in zip(xs, there, strict=True):
             axes.plot([x, x], [low(bar), high(bar)], color="#222222", linewidth=1)
             axes.annotate(f"{level(bar):.1f}", (x, high(bar)), (0, 2), textcoords="offset points",
@@ -185,6 +186,7 @@ def draw_costs(axes: Axes, found: Mapping[str, Sequence[tuple[float, float]]]) -
             axes.annotate(name, (xs[-1], ys[-1]), (4, 0), textcoords="offset points", va="center", fontsize=7,
                           color=f"C{place % 4}")  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("million multiply-adds a picture")
