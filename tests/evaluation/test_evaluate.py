@@ -74,9 +74,10 @@ MANY = [(40, 50), (33, 80), (40, 50), (70, 35), (44, 44)] * 6
 
 
 @pytest.mark.slow
-def test_all_puts_every_protocol_beside_the_centre_crop(make_net, make_data):
+def test_all_puts_every_protocol_beside_the_centre_crop(make_net, make_data, tmp_path):
     net, data, lines = make_net(), make_data(MANY), []
-    table = evaluate(net, data, "all@32,36,40", device="cpu", remark=lines.append)
+    how = {"device": "cpu", "posteriors_folder": tmp_path, "remark": lines.append}
+    table = evaluate(net, data, "all@32,36,40", **how)
     names = ["centre@36", "ten-crop@36", "dense@36", "dense@32,36,40", "multi-crop@32,36,40"]
     assert [row["protocol"] for row in table.rows] == [*names, "dense+multi-crop@32,36,40"]
     assert {row["compared_with"] for row in table.rows[1:]} == {"centre@36"}
@@ -93,8 +94,12 @@ def test_all_puts_every_protocol_beside_the_centre_crop(make_net, make_data):
     assert table.rows[2]["top1_difference_interval"] == list(paired_difference(*wrong)[1:])
     assert lines[0].startswith("6 protocols on 30 pictures will take about ")
     assert [line.split()[0] for line in lines[1:]] == [row["protocol"] for row in table.rows]
-    assert "36 crops" not in table.verdict()
     assert table.verdict()
+    assert "already" not in "".join(lines)
+    lines.clear()
+    again = evaluate(net, data, "all@32,36,40", **how)
+    assert f"less what {tmp_path} has of them already" in lines
+    assert [row["top1_error"] for row in again.rows] == [row["top1_error"] for row in table.rows]
 
 
 def test_what_protocols_have_in_common_is_tested_once(make_net, make_data, tmp_path):

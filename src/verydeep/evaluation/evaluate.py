@@ -93,6 +93,8 @@ def evaluate(
     if any(map(means_every, asked)):
         for line in describe(forecast(net, data, tests, **how), len(data)):
             remark(line)
+        if folder and any(folder.iterdir()):
+            remark(f"less what {folder} has of them already")
 
     def file(protocol: Protocol) -> Path | None:
         return folder / f"{stem}-{protocol}.safetensors".replace("/", "-") if folder else None
