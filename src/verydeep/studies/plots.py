@@ -143,6 +143,7 @@ def draw_bars(axes: Axes, bars: Bars, *, hollow: bool) -> None:
             axes.annotate(f"{level(bar):.1f}", (x, high(bar)), (0, 2), textcoords="offset points",
                           ha="center", va="bottom", fontsize=8)  # fmt: skip
     axes.set_xticks(range(len(groups)), [re.sub(" (?=[(]|at |after )", "\n", group) for group in groups])
+    axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_ylim(bottom, highest + 0.12 * (highest - bottom))
     axes.set_ylabel("top-5 error, %")
     if len(series) > 1:
