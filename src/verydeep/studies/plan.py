@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -146,15 +147,23 @@ class Pace:
         if not timed or not self.watched:
             return None
         recipe = self.study.recipe_of(job.name, job.seed)
-        with torch.device("meta"):  # its layers are asked for, not its weights
-            net = create_net(recipe.net, num_classes=1, width=recipe.width, crop=recipe.crop, hidden=recipe.hidden)
-        protocol = parse(self.study.protocol_of(trial), recipe.crop, recipe.net)
-        return median(timed) * len(self.watched) * costs(net, self.watched, [protocol])[protocol] * macs_of(recipe)
+        sizes = (recipe.width, recipe.crop, recipe.hidden)
+        crops = crops_of(recipe.net, *sizes, self.study.protocol_of(trial), self.watched)
+        return median(timed) * len(self.watched) * crops * macs_of(recipe)
 
     def begun(self, job: Job) -> dict[str, Any] | None:
         """The last epoch of a training that has not ended."""
         epochs = [line for line in Run(self.results.work(job)).metrics if line["kind"] == "epoch"]
         return epochs[-1] if epochs else None
+
+
+@cache
+def crops_of(net: str, width: float, crop: int, hidden: int | None, protocol: str, watched: Dataset) -> float:
+    """What a picture costs by a protocol, in crops."""
+    parsed = parse(protocol, crop, net)
+    with torch.device("meta"):  # its layers are asked for, not its weights
+        empty = create_net(net, num_classes=1, width=width, crop=crop, hidden=hidden)
+        return costs(empty, watched, [parsed])[parsed]
 
 
 def all_of(times: Mapping[str, Sequence[float]]) -> list[float]:
