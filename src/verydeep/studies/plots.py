@@ -22,7 +22,7 @@ from verydeep.studies.study import Study
 from verydeep.studies.tables import Measured, measure_known
 
 DOTS = 200  # of a PNG, an inch
-LEAST_SIGNAL = 1e-12  # what a logarithmic axis shows of a signal that is gone
+LEAST_SIGNAL = 1e-20  # what a logarithmic axis shows of a signal that is gone
 GROUP = 0.8  # of the axis' unit that the bars of a group take
 
 Bar = Measured | float | None  # a fraction; a figure of the paper has no interval

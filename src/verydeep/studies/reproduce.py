@@ -296,6 +296,8 @@ def prepare(
 
 
 def thinned(run: Run) -> list[tuple[int, float]]:
-    """Step and loss along a training, some hundred of them."""
-    losses = [(line["step"], line["loss"]) for line in run.metrics if line["kind"] == "step"]
+    """Step and loss along a training, some hundred of them; of a very short one, of its epochs."""
+    lines = run.metrics
+    losses = [(line["step"], line["loss"]) for line in lines if line["kind"] == "step"]
+    losses = losses or [(line["step"], line["loss"]) for line in lines]
     return losses[:: max(1, -(-len(losses) // LOSSES))]
