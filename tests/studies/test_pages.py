@@ -61,6 +61,30 @@ def test_several_files_make_one_table_and_several_tables_a_page(tmp_path):
     assert filled.count("| step | 4.13") == 2
 
 
+def test_dense_testing_stands_beside_crops_with_its_memory_below(tmp_path):
+    row = {"protocol": "dense@256", "images": 120, "shapes": 51, "images_per_second": 2.853, "gflop_per_second": 326.3,
+           "share_of_crops": 0.758, "peak_memory_mib": 2211.8}  # fmt: skip
+    memory = {"protocol": "dense@256,384", "width": 0.0625, "images": 1000, "most_in_first_100_mib": 813.1,
+              "most_after_that_mib": 964.9}  # fmt: skip
+    content = {"dense": [row], "memory": memory, "lean_memory": memory | {"most_after_that_mib": 814.2}}
+    (tmp_path / "dense.json").write_text(json.dumps(content))
+    lines = fill("<!-- dense: dense.json -->\n<!-- end -->", tmp_path).splitlines()
+    assert lines[3] == "| dense@256 | 120 | 51 | 2.85 | 326 | 76 % | 2,212 |"
+    assert lines[5].endswith("no settings: at most 813 MiB in the first hundred, 965 MiB after it.")
+    assert lines[7].endswith("docs/testing.md: at most 813 MiB in the first hundred, 814 MiB after it.")
+    way = {"protocol": "dense@256", "images": 20, "seconds": 45.4, "gflop_per_second": 401.2}
+    content = {
+        "dense": way,
+        "crops": way | {"seconds": 226.6},
+        "times_faster": 4.99,
+        "times_faster_by_arithmetic": 5.27,
+    }
+    (tmp_path / "crops.json").write_text(json.dumps(content))
+    lines = fill("<!-- crops: crops.json -->\n<!-- end -->", tmp_path).splitlines()
+    assert lines[3:5] == ["| dense@256 | 20 | 45 | 401 |", "| dense@256 | 20 | 227 | 401 |"]
+    assert lines[6] == "So dense testing is 4.99 times as fast; by arithmetic 5.27 times."
+
+
 def test_a_result_that_is_not_there_yet_is_said(tmp_path):
     filled = fill("<!-- errors: rows.json -->\n| a number | of old |\n<!-- end -->", tmp_path)
     assert filled == "<!-- errors: rows.json -->\n*Not measured yet: rows.json.*\n<!-- end -->"

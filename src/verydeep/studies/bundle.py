@@ -20,7 +20,7 @@ from verydeep.weights.files import replacing
 
 MAX_BYTES = 10_000_000
 TERMS = "from ImageNet: non-commercial research and education; the copyright of the pictures stays with their authors"
-PROTOCOLS = ("centre@64", "dense@56", "dense@64", "dense@56,64,72")
+PROTOCOLS = ("centre@64", "dense@64", "dense@64,80,96")
 
 
 def bundle(

@@ -118,11 +118,50 @@ def speed_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def dense_lines(rows: Sequence[Row]) -> list[str]:
+    """How fast whole photographs of many shapes are tested, beside crops of one shape, and in how much memory."""
+    lines = [
+        "| protocol | photographs | shapes | a second | GFLOP/s | of the rate of crops | peak memory, MiB |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
+    ]
+    for result in rows:
+        for row in result["dense"]:
+            share, counts = f"{100 * row['share_of_crops']:.0f} %", (row["images"], row["shapes"])
+            rates = (f"{row['images_per_second']:.2f}", f"{row['gflop_per_second']:.0f}")
+            cells = (row["protocol"], *map(str, counts), *rates, share, f"{row['peak_memory_mib']:,.0f}")
+            lines.append(f"| {' | '.join(cells)} |")
+        for key, settings in (("memory", "no settings"), ("lean_memory", "the settings of docs/testing.md")):
+            seen = result[key]
+            first, later = (f"{seen[f'most_{part}_mib']:,.0f} MiB" for part in ("in_first_100", "after_that"))
+            what = f"{seen['images']:,} photographs by {seen['protocol']}, width {seen['width']}, {settings}"
+            lines += ["", f"{what}: at most {first} in the first hundred, {later} after it."]
+    return lines
+
+
+def crops_lines(rows: Sequence[Row]) -> list[str]:
+    """How much faster dense testing at several scales is than crops at these."""
+    lines = [
+        "| protocol | photographs | seconds | GFLOP/s |",
+        "| --- | --: | --: | --: |",
+    ]
+    for result in rows:
+        for way in (result["dense"], result["crops"]):
+            rates = (f"{way['seconds']:.0f}", f"{way['gflop_per_second']:.0f}")
+            lines.append(f"| {' | '.join((way['protocol'], str(way['images']), *rates))} |")
+        times, arithmetic = result["times_faster"], result["times_faster_by_arithmetic"]
+        lines += ["", f"So dense testing is {times:.2f} times as fast; by arithmetic {arithmetic:.2f} times."]
+    return lines
+
+
 # Tables by arithmetic, of the nets that stand in place of files.
 COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {"protocols": protocol_lines, "ratios": cost_ratio_lines}
 TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
-    "comparison": comparison_lines, "errors": error_lines, "speed": speed_lines
-}  # fmt: skip
+    "comparison": comparison_lines,
+    "crops": crops_lines,
+    "dense": dense_lines,
+    "errors": error_lines,
+    "speed": speed_lines,
+}
 
 
 def pages(paths: Iterable[Path]) -> list[Path]:

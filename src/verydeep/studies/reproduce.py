@@ -91,7 +91,7 @@ def reproduce(
         if until is not None and time.monotonic() + (step.seconds or 0) > until:
             passed.add(step.job)
             continue
-        with bench.results.claim(step.job) as free:
+        with bench.results.lock(step.job) as free:
             if not free:
                 passed.add(step.job)
                 continue

@@ -109,7 +109,8 @@ class Results:
         self.of(job).mkdir(parents=True, exist_ok=True)
         save(self.of(job) / "ranks.safetensors", tensors, {"kind": "ranks 1"})
         write_json(self.of(job) / "rows.json", [*self.rows(job), row])  # last, since it says that the test is done
-        write_json(self.folder / "errors.json", self.all_rows())
+        with self.lock("errors", wait=True):
+            write_json(self.folder / "errors.json", self.all_rows())
 
     def all_rows(self) -> list[Row]:
         """The error rows of all jobs, in the order of their folders' names."""
@@ -126,7 +127,8 @@ class Results:
             (self.folder / ".gitignore").write_text("/work/\n")
         except OSError as error:
             raise StudyError(f"{self.folder}: cannot be made ({error.strerror}); give another folder") from None
-        write_json(self.folder / "study.json", {"given": dict(parameters), "study": study.model_dump()})
+        with self.lock("study", wait=True):
+            write_json(self.folder / "study.json", {"given": dict(parameters), "study": study.model_dump()})
 
     def remembered(self, name: str) -> dict[str, Parameter]:
         """The parameters that were given for the study of this name before.
@@ -154,12 +156,12 @@ class Results:
         return Study.model_validate(read_json(self.folder / "study.json")["study"])
 
     @contextmanager
-    def claim(self, job: Job) -> Iterator[bool]:
-        """Keep other processes from the same job; whether it was free."""
-        with (self.folder / "work" / f"{job}.lock").open("ab") as file:
+    def lock(self, name: object, *, wait: bool = False) -> Iterator[bool]:
+        """Keep other processes from the same thing, such as a job; whether it was free."""
+        with (self.folder / "work" / f"{name}.lock").open("ab") as file:
             try:
                 if fcntl:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 yield False
                 return

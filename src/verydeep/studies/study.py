@@ -234,7 +234,7 @@ def as_parameter(key: str, value: Parameter, known: Mapping[str, Parameter], whe
             return str(value).lower() == "true"
     else:
         try:
-            return type(own)(value)
+            return type(own)(str(value))  # so that 3.7 does not become the whole number 3
         except ValueError:
             pass
     kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(own)]
