@@ -31,6 +31,14 @@ def test_errors_are_those_of_the_posteriors_that_are_left_in_the_folder(make_net
     assert table.rows[0]["top1_error"] == np.mean(found.values.argmax(axis=1) != data.labels)
 
 
+def test_names_of_files_hold_nothing_that_a_file_system_refuses(make_net, make_data, tmp_path):
+    net = make_net()
+    net.name = "zoo:a/b"
+    evaluate(net, make_data(SHAPES), ["2*centre@36 + dense@32"], device="cpu", posteriors_folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert path.name == "zoo-a-b-made-val-2-centre@36 + dense@32.safetensors"
+
+
 def test_classes_are_matched_by_key_whatever_their_order(make_net, make_data):
     net = make_net()
     truth = posteriors(net, make_data(SHAPES), "centre@32", device="cpu").values.argmax(axis=1)

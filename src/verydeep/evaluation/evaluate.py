@@ -1,5 +1,6 @@
 """A net, a data set, protocols → a table of errors."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -97,7 +98,8 @@ def evaluate(
             remark(f"less what {folder} has of them already")
 
     def file(protocol: Protocol) -> Path | None:
-        return folder / f"{stem}-{protocol}.safetensors".replace("/", "-") if folder else None
+        name = re.sub(r'[<>:"/\\|?*]', "-", f"{stem}-{protocol}.safetensors")  # what some file system or other refuses
+        return folder / name if folder else None
 
     def test(protocol: Protocol) -> Posteriors:
         told = partial(progress, protocol.text) if progress else None
