@@ -124,6 +124,17 @@ def test_a_study_that_was_killed_ends_as_one_that_was_not(small, digits, tmp_pat
     assert errors(tmp_path / "cut") == errors(done[0])
 
 
+@pytest.mark.slow  # other processes import torch
+def test_two_processes_share_a_study(small, digits, tmp_path, done):
+    command = [sys.executable, "-m", "verydeep", "reproduce", str(small), "--data", str(digits), "--device", "cpu",
+               "--folder", str(tmp_path / "shared")]  # fmt: skip
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[1].splitlines() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted([*began(said[0]), *began(said[1])]) == sorted(JOBS)
+    assert errors(tmp_path / "shared") == errors(done[0])
+
+
 def test_a_test_that_was_cut_off_goes_on(again, go_on, done):
     rows = json.loads((again / "b.1" / "rows.json").read_text())
     (again / "b.1" / "rows.json").write_text(json.dumps(rows[:1]))

@@ -137,7 +137,7 @@ class Results:
             StudyError: the folder is another study's, or none's.
         """
         if not (self.folder / "study.json").exists():
-            if any(self.folder.glob("*")):
+            if any(path.name != "work" and not path.name.startswith(".") for path in self.folder.glob("*")):
                 raise StudyError(f"{self.folder}: is not the folder of a study; give another, or a new one")
             return {}
         kept = read_json(self.folder / "study.json")
