@@ -235,8 +235,10 @@ def test_the_plan_says_what_remains_and_how_long_by_what_was_timed(again, small,
         [results.row(Job(name, seed), f"{by}@256") for seed in (0, 1) for name in "ab"] for by in ("centre", "dense")
     ]
     macs = {name: results.trained(Job(name, 0))["macs"] for name in "ab"}
-    each = [np.median([row["seconds"] / row["cost"] / macs[row["run"]] for row in rows]) for rows in tested]
-    expected = np.mean(trained) + sum(one * rows[0]["cost"] * macs["a"] for one, rows in zip(each, tested, strict=True))
+    each = [np.median([row["seconds"] / row["cost_ratio"] / macs[row["run"]] for row in rows]) for rows in tested]
+    expected = np.mean(trained) + sum(
+        one * rows[0]["cost_ratio"] * macs["a"] for one, rows in zip(each, tested, strict=True)
+    )
     assert steps["a.2"].seconds == pytest.approx(expected, rel=1e-3)  # costs are rounded in rows
 
 

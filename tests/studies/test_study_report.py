@@ -45,7 +45,7 @@ def made(tmp_path_factory):
                 ranks = np.where(np.arange(IMAGES) < count, 5, 0)
                 results.add(job, {
                     "study": study.name, "run": job.name, "seed": job.seed, "test": test.protocol, "tested_on": split,
-                    "images": IMAGES, "seconds": 1.0, "cost": 2.0, "top1_error": count / IMAGES,
+                    "images": IMAGES, "seconds": 1.0, "cost_ratio": 2.0, "top1_error": count / IMAGES,
                 }, ranks)  # fmt: skip
         return study, results
 

@@ -129,7 +129,9 @@ class Pace:
             elif pictures and (begun := self.begun(job)):
                 self.trainings.setdefault(net, []).append(begun["seconds"] / (begun["epoch"] * len(pictures) * macs))
             for row in results.rows(job):
-                self.tests.setdefault(row["test"], []).append(row["seconds"] / (row["images"] * row["cost"] * macs))
+                self.tests.setdefault(row["test"], []).append(
+                    row["seconds"] / (row["images"] * row["cost_ratio"] * macs)
+                )
 
     def training(self, job: Job) -> float | None:
         """Seconds that a training still takes; None where none has been timed."""

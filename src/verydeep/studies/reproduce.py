@@ -66,7 +66,7 @@ def reproduce(
 
     Returns:
         The error rows of all that is done. Beside those of `evaluate`: study, run, seed; test, the protocol with the
-        sides of the paper's crop; tested_on, "val" or "train"; cost, of a picture, in crops.
+        sides of the paper's crop; tested_on, "val" or "train"; cost_ratio, of a picture, in crops.
 
     Raises:
         StudyError: the study does not hold together, the folder is another's, or runs have failed; the others are done.
@@ -238,7 +238,7 @@ class Bench:
         found = outcome(posteriors(net, tested, protocol, device=self.device, weights=str(job), file=file,
                                    progress=partial(progress, f"{job} by {protocol}"), remark=say))  # fmt: skip
         crops = costs(net, tested, [protocol])[protocol]
-        self.keep(job, trial.protocol, split, found, error_row(found, protocol) | {"cost": round(crops, 3)})
+        self.keep(job, trial.protocol, split, found, error_row(found, protocol) | {"cost_ratio": round(crops, 3)})
         if not is_fused:
             file.unlink()
 
