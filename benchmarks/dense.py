@@ -20,13 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from verydeep.cli.lean import SETTINGS
+
 PICTURES, SCALES = 120, (256, 384, 512)
 NARROW = 1 / 16  # width
 CROPS, ROUNDS = 10, 5  # as many pixels as a group on a CPU has; the best round counts
 SETTLED = 100  # photographs after which memory should not grow
-# What keeps it from growing much: glibc's cache of small blocks scatters the heap, and oneDNN keeps 1,024 kernels. Both
-# are read when a process begins: docs/decisions/021-grouping-by-shape.md.
-LEAN = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256"}
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
     several = ",".join(map(str, SCALES))
     for part in ("crops", *(f"dense@{scale}" for scale in SCALES), f"watched@{several}", f"lean@{several}"):
         command = [sys.executable, __file__, "--folder", chosen.folder, "--pictures", str(chosen.pictures)]
-        environment = os.environ | (LEAN if part.startswith("lean") else {})
+        environment = os.environ | (SETTINGS if part.startswith("lean") else {})
         done = subprocess.run([*command, "--part", part], check=True, stdout=subprocess.PIPE, env=environment)
         parts[part] = json.loads(done.stdout)
         print(part, {key: value for key, value in parts[part].items() if key != "rss_mib"}, file=sys.stderr)
@@ -53,7 +52,7 @@ def main() -> None:
     from machine import describe_machine
 
     result = {"machine": describe_machine(), **versions(), "crops": crops, "dense": dense, "memory": watched}
-    result["lean_memory"] = {"settings": LEAN, **lean}
+    result["lean_memory"] = {"settings": SETTINGS, **lean}
     text = json.dumps(result, indent=1) + "\n"
     if chosen.output:
         chosen.output.parent.mkdir(parents=True, exist_ok=True)

@@ -130,7 +130,7 @@ def dense_lines(rows: Sequence[Row]) -> list[str]:
             rates = (f"{row['images_per_second']:.2f}", f"{row['gflop_per_second']:.0f}")
             cells = (row["protocol"], *map(str, counts), *rates, share, f"{row['peak_memory_mib']:,.0f}")
             lines.append(f"| {' | '.join(cells)} |")
-        for key, settings in (("memory", "no settings"), ("lean_memory", "the settings of docs/testing.md")):
+        for key, settings in (("memory", "from Python"), ("lean_memory", "with the settings of the command `verydeep`")):
             seen = result[key]
             first, later = (f"{seen[f'most_{part}_mib']:,.0f} MiB" for part in ("in_first_100", "after_that"))
             what = f"{seen['images']:,} photographs by {seen['protocol']}, width {seen['width']}, {settings}"
