@@ -155,7 +155,7 @@ def test_a_feed_that_is_left_early_does_not_finish_what_it_began(pictures):
     made = []
 
     class Slow(TrainingViews):
-        def make(self, dataset, index, generator):
+        def make(self, dataset, index, generator, side=None):
             time.sleep(0.02)
             made.append(index)
             return super().make(dataset, index, generator)
@@ -190,3 +190,44 @@ def test_the_streams_of_two_pictures_do_not_overlap():
 
     draws = [generator(7, epoch, index).integers(2**63, size=64) for epoch in range(4) for index in range(8)]
     assert len(np.unique(np.concatenate(draws))) == 4 * 8 * 64
+
+
+def test_two_sizes_are_shown_an_epoch_each_in_turn_and_show_the_same_windows(pictures):
+    whole = TrainingViews(16, (20, 28), rgb_shift=IMAGENET)
+    turns = TrainingViews(16, (20, 28), rgb_shift=IMAGENET, sides=(16, 12))
+    for epoch, side in ((0, 16), (1, 12), (2, 16), (7, 12)):
+        large, shown = (batches(Feed(pictures, views, 20, seed=5), epoch) for views in (whole, turns))
+        assert {batch.views.shape[2:] for batch in shown} == {(side, side)}
+        for one, other in zip(large, shown, strict=True):
+            assert torch.equal(one.labels, other.labels)
+            assert torch.equal(one.shifts, other.shifts)
+            # The mean of a window is the same at any size but for the filter's edges: it is resized, not cut smaller.
+            means = (each.views.float().mean((2, 3)) for each in (one, other))
+            torch.testing.assert_close(*means, atol=6, rtol=0)
+
+
+def test_the_size_of_an_epoch_depends_on_seed_and_epoch_alone(pictures):
+    views = TrainingViews(16, (20, 28), side_jitter=(12, 16))
+    one, other = (Feed(pictures, views, 20, seed=seed, threads=1) for seed in (5, 6))
+    drawn = [one.side(epoch) for epoch in range(40)]
+    assert set(drawn) == {12, 13, 14, 15, 16}
+    assert drawn != [other.side(epoch) for epoch in range(40)]
+    other.close()
+    assert [batch.views.shape[-1] for epoch in (3, 8) for batch in one.batches(epoch, first=1)] == 2 * [
+        drawn[3]
+    ] + 2 * [drawn[8]]
+    one.close()
+
+
+@pytest.mark.parametrize("random_resized", [False, True])
+def test_views_of_another_size_are_their_windows_resized_in_one_step(pictures, random_resized):
+    views = TrainingViews(16, (24, 24), random_resized=random_resized, area=(1.0, 1.0), mirror=False)
+    large, small = (views.make(pictures, 0, np.random.default_rng(3), side)[0] for side in (16, 8))
+    assert large.shape == (16, 16, 3)
+    assert small.shape == (8, 8, 3)
+    halved = torch.nn.functional.interpolate(
+        torch.from_numpy(large.copy()).permute(2, 0, 1)[None].float(), (8, 8), mode="bilinear", antialias=True
+    )
+    by_hand = halved[0].permute(1, 2, 0).numpy()[1:-1, 1:-1]
+    # Noise of deviation 74: a different window would differ by that much.
+    assert np.abs(small[1:-1, 1:-1] - by_hand).mean() < 25

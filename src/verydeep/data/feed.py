@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
@@ -44,6 +44,9 @@ class TrainingViews:
         coarse_decode: a large JPEG may be decoded at a half, a quarter or an eighth of its size, the colours of any may
             stay at the resolution that they are stored at, and rows below the view are left out. Decision:
             docs/decisions/003-training-may-decode-coarsely.md.
+        sides: that the crop is resized to, an epoch each in turn, px; none: it stays as it is.
+        side_jitter: instead drawn anew for each epoch from this range (ends included), px. Source of both: He et al.
+            2014, "Spatial pyramid pooling in deep convolutional networks", section 2.3.
     """
 
     crop: int
@@ -54,11 +57,20 @@ class TrainingViews:
     rgb_shift: RGBShift | None = None
     sigma: float = 0.1
     coarse_decode: bool = True
+    sides: tuple[int, ...] = ()
+    side_jitter: tuple[int, int] | None = None
+
+    def side(self, epoch: int, generator: np.random.Generator) -> int:
+        """The side of all views of an epoch, px."""
+        if self.side_jitter:
+            return int(generator.integers(*self.side_jitter, endpoint=True))
+        return self.sides[epoch % len(self.sides)] if self.sides else self.crop
 
     def make(
-        self, dataset: Dataset, index: int, generator: np.random.Generator
-    ) -> tuple[UInt8[np.ndarray, "crop crop 3"], Float32[np.ndarray, " 3"]]:
-        """One view of one picture, and what is to be added to its R, G and B."""
+        self, dataset: Dataset, index: int, generator: np.random.Generator, side: int | None = None
+    ) -> tuple[UInt8[np.ndarray, "side side 3"], Float32[np.ndarray, " 3"]]:
+        """One view of one picture, and what is to be added to its R, G and B; `side` is the crop's by default, px."""
+        side = side or self.crop
         smallest_side = int(generator.integers(*self.smallest_side, endpoint=True))
         shift = self.rgb_shift.draw(generator, self.sigma) if self.rgb_shift else np.zeros(3, np.float32)
         views: list[View] = []
@@ -87,8 +99,8 @@ class TrainingViews:
             height, width, _ = picture.shape
             draw(height, width)
         if self.random_resized:
-            return crop_resized(picture, views[0], self.crop), shift
-        return crop_rescaled(picture, smallest_side, views[0]), shift
+            return crop_resized(picture, views[0], side), shift
+        return crop_rescaled(picture, smallest_side, replace(views[0], side=side)), shift
 
     def _mirrored(self, view: View) -> View:
         return view if self.mirror else View(view.top, view.left, view.height, view.width)
@@ -106,7 +118,7 @@ class Batch:
         waited: seconds that the net waited for it.
     """
 
-    views: UInt8[Tensor, "n 3 crop crop"]
+    views: UInt8[Tensor, "n 3 side side"]
     shifts: Float32[Tensor, "n 3 1 1"]
     labels: Int64[Tensor, " n"]
     skipped: tuple[str, ...] = ()
@@ -167,6 +179,10 @@ class Feed:
         """The indices of all pictures in the order of an epoch."""
         return generator(self.seed, epoch, len(self.dataset)).permutation(len(self.dataset))
 
+    def side(self, epoch: int) -> int:
+        """The side of all views of an epoch, px."""
+        return self.views.side(epoch, generator(self.seed, epoch, len(self.dataset) + 1))
+
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from the one with number `first` on.
 
@@ -188,9 +204,8 @@ class Feed:
 
     def _begin(self, epoch: int, indices: Int64[np.ndarray, " n"]) -> "Coming":
         """Hand a batch to the threads."""
-        views = torch.empty(
-            (len(indices), self.views.crop, self.views.crop, 3), dtype=torch.uint8, pin_memory=self.pinned
-        )
+        side = self.side(epoch)
+        views = torch.empty((len(indices), side, side, 3), dtype=torch.uint8, pin_memory=self.pinned)
         shifts = torch.empty((len(indices), 3), pin_memory=self.pinned)
 
         def make(places: range) -> list[tuple[int, PictureError]]:
@@ -198,7 +213,7 @@ class Feed:
             for place in places:
                 index = int(indices[place])
                 try:
-                    view, shift = self.views.make(self.dataset, index, generator(self.seed, epoch, index))
+                    view, shift = self.views.make(self.dataset, index, generator(self.seed, epoch, index), side)
                     views.numpy()[place], shifts.numpy()[place] = view, shift
                 except PictureError as error:
                     bad.append((place, error))
@@ -229,7 +244,7 @@ class Coming:
     """A batch that threads are at work on: its pictures' indices, and what they fill, a chunk of pictures each."""
 
     indices: Int64[np.ndarray, " n"]
-    views: UInt8[Tensor, "n crop crop 3"]
+    views: UInt8[Tensor, "n side side 3"]
     shifts: Float32[Tensor, "n 3"]
     chunks: list[Future[list[tuple[int, PictureError]]]]
 

@@ -16,7 +16,7 @@ def take(picture: UInt8[np.ndarray, "h w 3"], view: View) -> UInt8[np.ndarray, "
 
 def crop_rescaled(
     picture: UInt8[np.ndarray, "h w 3"], smallest_side: int, view: View
-) -> UInt8[np.ndarray, "{view.height} {view.width} 3"]:
+) -> UInt8[np.ndarray, "{view.shape[0]} {view.shape[1]} 3"]:
     """What `take(rescale(picture, smallest_side), view)` gives, nearly, from the window's part of the picture alone.
 
     The part begins and ends at whole pixels, so that it lies up to half a pixel beside the true one: for training only.
@@ -30,7 +30,7 @@ def crop_rescaled(
     height, width, _ = picture.shape
     source = source_window(height, width, smallest_side, view)
     window = picture[source.top : source.top + source.height, source.left : source.left + source.width]
-    cropped = resize(window, view.height, view.width)
+    cropped = resize(window, *view.shape)
     return _mirror(cropped) if view.mirrored else cropped
 
 

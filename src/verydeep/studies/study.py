@@ -97,7 +97,7 @@ class Study(Table):
         values = merge(self.recipe, planned.recipe)
         crop = values.get("crop", PAPERS_CROP)
         views = dict(values.get("views", {}))
-        for key in {"smallest_side", "scale_jitter"} & views.keys():
+        for key in {"smallest_side", "scale_jitter", "sides", "side_jitter"} & views.keys():
             views[key] = scaled(views[key], crop)
         validation = dict(values.get("validation", {}))
         if "protocol" in validation:
