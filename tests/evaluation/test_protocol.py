@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verydeep.errors import ProtocolError
-from verydeep.evaluation.protocol import LARGEST_SCALE, METHODS, PROTOCOLS, Protocol, Shown, parse
+from verydeep.evaluation.protocol import LARGEST_SCALE, METHODS, POSITIONS, PROTOCOLS, Protocol, Shown, parse
 from verydeep.nets.registry import NETS
 from verydeep.pictures.preset import Preset
 from verydeep.pictures.views import View, corners_and_centre, whole
@@ -22,9 +22,14 @@ def build(terms):
     return reduce(add, (weight * Protocol(*simple) for weight, simple in terms))
 
 
-@given(name=st.sampled_from(sorted(PROTOCOLS)), scales=SCALES, mirror=st.booleans())
-def test_a_protocol_is_read_back_from_its_text(name, scales, mirror):
-    protocol = Protocol(name, scales, mirror)
+@given(
+    name=st.sampled_from(sorted(PROTOCOLS)),
+    scales=SCALES,
+    mirror=st.booleans(),
+    positions=st.sampled_from(POSITIONS),
+)
+def test_a_protocol_is_read_back_from_its_text(name, scales, mirror, positions):
+    protocol = Protocol(name, scales, mirror, positions=positions)
     assert parse(protocol.text, crop=224) == protocol == parse(protocol, crop=224)
 
 

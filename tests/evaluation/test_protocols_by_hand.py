@@ -163,6 +163,26 @@ def test_dense_is_the_mean_of_whole_pictures(build, make_data, drawn, shapes, sc
     assert_same(found, [by_whole_pictures(net, picture, scales, mirror) for picture in data.pictures])
 
 
+@pytest.mark.parametrize("positions", ["softmax-first", "maximum"])
+@settings(max_examples=6, deadline=None)
+@given(drawn=NETS, shape=st.tuples(SIDES, SIDES), scales=several_scales, mirror=st.booleans())
+def test_the_soft_max_at_every_position_comes_before_their_mean_or_maximum(
+    build, make_data, positions, drawn, shape, scales, mirror
+):
+    net, data = build(drawn), make_data([shape])
+    text = f"dense@{','.join(map(str, scales))}{'+' if mirror else '-'}mirror+{positions}"
+    views = []
+    for scale in scales:
+        rescaled = torch.from_numpy(rescale(data.pictures[0], scale)).permute(2, 0, 1)[None]
+        for pixels in [rescaled, rescaled.flip(-1)] if mirror else [rescaled]:
+            with torch.inference_mode():
+                scores = net.score_map(pixels)[0].double().flatten(1).T  # a row a position
+            everywhere = torch.stack([row.exp() / row.exp().sum() for row in scores]).numpy()
+            views.append(everywhere.mean(axis=0) if positions == "softmax-first" else everywhere.max(axis=0))
+    by_hand = np.mean(views, axis=0)
+    assert_same(posteriors(net, data, text, device="cpu", threads=1).values[0], by_hand / by_hand.sum())
+
+
 @settings(max_examples=6, deadline=None)
 @given(drawn=NETS, shapes=shapes, scales=several_scales, mirror=st.booleans())
 def test_dense_and_multi_crop_is_the_mean_of_the_two(build, make_data, drawn, shapes, scales, mirror):

@@ -1,7 +1,8 @@
 """What a net says of the views it is shown: the order of averaging, and what is done where memory runs out.
 
-Scores are averaged over positions; then comes the soft-max; posteriors are averaged over the picture and its mirror
-image, and by the caller over scales. Source: section 3.2. Decision: docs/decisions/020-where-to-average.md.
+Scores are averaged over positions; then comes the soft-max, unless the protocol wants another order; posteriors are
+averaged over the picture and its mirror image, and by the caller over scales. Source: section 3.2.
+Decision: docs/decisions/020-where-to-average.md.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from verydeep.errors import DeviceError, NetError
+from verydeep.evaluation.protocol import Positions
 
 
 @runtime_checkable
@@ -65,36 +67,48 @@ class Room:
 
 
 @torch.inference_mode()
-def view_posteriors(net: Net, pixels: Real[Tensor, "n 3 h w"], *, mirror: bool, room: Room) -> Float[Tensor, "n k"]:
-    """Posteriors of views of one shape, averaged over positions and, with `mirror`, over view and mirror image.
+def view_posteriors(
+    net: Net, pixels: Real[Tensor, "n 3 h w"], *, mirror: bool, room: Room, positions: Positions = "softmax-last"
+) -> Float[Tensor, "n k"]:
+    """Posteriors of views of one shape: one for all positions, averaged, with `mirror`, over view and mirror image.
 
     Args:
         net: in eval mode.
         pixels: RGB, 0 to 255.
         mirror: whether the net is shown each view mirrored too.
         room: how much the net is given at once.
+        positions: how the scores at all positions become one posterior: see `evaluation.protocol.Protocol`.
 
     Source: section 3.2.
     """
     shown = torch.cat([pixels, pixels.flip(-1)]) if mirror else pixels
-    posteriors = mean_scores(net, shown, room).softmax(dim=-1)
-    return posteriors.unflatten(0, (-1, len(pixels))).mean(dim=0)
+    found = torch.cat([posterior(scores, positions) for scores in score_maps(net, shown, room)])
+    return found.unflatten(0, (-1, len(pixels))).mean(dim=0)
 
 
-def mean_scores(net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room) -> Float[Tensor, "n k"]:
-    """Scores of views of one shape, averaged over positions.
+def posterior(scores: Float[Tensor, "n k *map"], positions: Positions) -> Float[Tensor, "n k"]:
+    """What scores at one position or all positions of a map make together; of `maximum` the sum may be more than 1."""
+    if scores.dim() == 2:
+        return scores.softmax(dim=1)
+    if positions == "softmax-last":
+        return scores.mean(dim=(-2, -1)).softmax(dim=1)
+    everywhere = scores.softmax(dim=1)
+    return everywhere.mean(dim=(-2, -1)) if positions == "softmax-first" else everywhere.amax(dim=(-2, -1))
+
+
+def score_maps(net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room) -> Iterator[Float[Tensor, "m k *map"]]:
+    """Scores of views of one shape, as many views at a time as there is room for: of crops without a map.
 
     Raises:
         NetError: the net gives something else than one score a class.
         DeviceError: there is too little memory for even one view.
     """
     height, width = pixels.shape[-2:]
-    parts: list[Tensor] = []
     done = 0
     while done < len(pixels):
         views = pixels[done : done + max(1, room.pixels // (height * width))]
         try:
-            scores = net(views) if height == width == net.crop else net.score_map(views).mean(dim=(-2, -1))
+            scores = net(views) if height == width == net.crop else net.score_map(views)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -105,12 +119,11 @@ def mean_scores(net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room) -> Float[
                 ) from error
             room.pixels = len(views) // 2 * height * width
             continue
-        if scores.shape != (len(views), len(net.classes)):
+        if scores.shape[:2] != (len(views), len(net.classes)) or scores.dim() not in (2, 4):
             given, due = tuple(scores.shape), (len(views), len(net.classes))
             raise NetError(f"{net.name}: gives scores of shape {given} where its classes make it {due}")
-        parts.append(scores)
         done += len(views)
-    return torch.cat(parts)
+        yield scores
 
 
 def out_of_memory(error: RuntimeError) -> bool:

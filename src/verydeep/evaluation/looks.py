@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from verydeep.data.dataset import Dataset
 from verydeep.data.paths import printable
 from verydeep.errors import PictureError
-from verydeep.evaluation.protocol import Protocol
+from verydeep.evaluation.protocol import Positions, Protocol
 from verydeep.pictures.crop import take
 from verydeep.pictures.preset import OURS, Preset
 
@@ -35,23 +35,25 @@ class Look:
         weight: share of this view in the picture's posterior.
         picture: RGB, 0 to 255, rescaled, the view's window only.
         mirror: whether it counts together with its mirror image.
+        positions: how the scores at its positions become one posterior.
     """
 
     image: int
     weight: float
     picture: UInt8[np.ndarray, "h w 3"]
     mirror: bool = False
+    positions: Positions = "softmax-last"
 
     @property
-    def shape(self) -> tuple[int, int, bool]:
-        """Height, width, and whether with its mirror image: what views in one batch have in common."""
-        return (*self.picture.shape[:2], self.mirror)
+    def shape(self) -> tuple[int, int, bool, Positions]:
+        """Height, width, whether with its mirror image, and the positions: what views in one batch have in common."""
+        return (*self.picture.shape[:2], self.mirror, self.positions)
 
     @property
     def pixels(self) -> int:
         """How many a net is shown."""
-        height, width, mirror = self.shape
-        return (1 + mirror) * height * width
+        height, width = self.picture.shape[:2]
+        return (1 + self.mirror) * height * width
 
 
 def looks(
@@ -85,7 +87,10 @@ def looks(
         windows = [take(rescaled[shown.smallest_side], shown.view) for shown in views]
         if sum(window.size for window in windows) < sum(whole.size for whole in rescaled.values()):
             windows = [window.copy() for window in windows]  # else they would keep the wholes in memory
-        return [Look(image, shown.weight, window, shown.mirror) for shown, window in zip(views, windows, strict=True)]
+        return [
+            Look(image, shown.weight, window, shown.mirror, shown.positions)
+            for shown, window in zip(views, windows, strict=True)
+        ]
 
     for found in ahead(of, order_by_shape(data, protocol, crop, threads, preset, images), threads):
         yield from found
@@ -151,10 +156,10 @@ def group_by_shape(looks: Iterable[Look], pixels: int, pending: int = 4) -> Iter
         pixels: of a full group, mirror images included, which leaves at once; a single view may have more.
         pending: how many full groups' pixels may wait; where there are more, the group that began first leaves.
     """
-    groups: dict[tuple[int, int, bool], list[Look]] = {}
+    groups: dict[tuple[int, int, bool, Positions], list[Look]] = {}
     waiting = 0
 
-    def leave(shape: tuple[int, int, bool]) -> list[Look]:
+    def leave(shape: tuple[int, int, bool, Positions]) -> list[Look]:
         nonlocal waiting
         group = groups.pop(shape)
         waiting -= len(group) * group[0].pixels

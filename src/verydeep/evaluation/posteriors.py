@@ -108,6 +108,8 @@ def posteriors(
                 parts.write(values, share > WHOLE)
             if progress:
                 progress(round(share.sum()), len(data))
+    if not protocol.sums_to_one:
+        values /= values.sum(axis=1, keepdims=True)
     whole = Posteriors(
         values=values,
         images=tuple(data.images),
@@ -159,7 +161,13 @@ def answers(
     for group in group_by_shape(views, room.pixels):
         pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
         pixels = pictures.permute(0, 3, 1, 2)  # n 3 h w, in channels_last memory
-        yield group, view_posteriors(net, pixels, mirror=group[0].mirror, room=room).float().cpu().numpy()
+        yield (
+            group,
+            view_posteriors(net, pixels, mirror=group[0].mirror, room=room, positions=group[0].positions)
+            .float()
+            .cpu()
+            .numpy(),
+        )
 
 
 def kept(file: Path, made_of: Origin, remark: Remark) -> "Posteriors | None":

@@ -2,7 +2,8 @@
 
 A protocol is a way of looking at a rescaled picture, the scales that it is rescaled to, and whether the mirror image of
 every view is shown too; or the weighted sum of such. All views of a way of looking count alike, over all its scales.
-Decision: docs/decisions/061-views-of-the-protocols.md.
+What becomes of the scores at the positions of a view is a switch.
+Decisions: docs/decisions/061-views-of-the-protocols.md, 020-where-to-average.md.
 
 >>> both = parse("dense@256,384,512", crop=224) + parse("multi-crop@256,384,512", crop=224)
 >>> both.text
@@ -14,6 +15,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from verydeep.errors import ProtocolError
 from verydeep.pictures.preset import OURS, Preset
@@ -94,6 +96,8 @@ METHODS: Mapping[str, Method] = {
     "spp-96+2": Method(spp_and_whole, scales=(224, 256, 300, 360, 448, 560)),
 }
 PROTOCOLS = ("centre", "ten-crop", "dense", "multi-crop", "dense+multi-crop", "googlenet-144", "spp-96", "spp-96+2")
+Positions = Literal["softmax-last", "softmax-first", "maximum"]
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
 LARGEST_SCALE = 8192  # px; more is taken for a slip of the finger
 
 
@@ -111,12 +115,14 @@ class Shown:
         view: in the pixels of that.
         mirror: whether its mirror image is shown too, and the two posteriors averaged.
         weight: its share in the picture's posterior; those of all views make 1.
+        positions: how the scores at its positions become one posterior; see `Protocol`.
     """
 
     smallest_side: int
     view: View
     mirror: bool
     weight: float
+    positions: Positions = "softmax-last"
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,9 @@ class Protocol:
         mirror: whether views are shown mirrored too.
         look: a way of looking, where the name is none of `METHODS`.
         terms: of a sum, with their weights.
+        positions: how the scores at all positions of a view become one posterior: `softmax-last`, their mean and then
+            the soft-max (section 3.2); `softmax-first`, the soft-max at each and then the mean; `maximum`, the soft-max
+            at each and then the largest for each class (Sermanet et al. 2014, "OverFeat", section 3.3).
     """
 
     name: str
@@ -136,6 +145,7 @@ class Protocol:
     mirror: bool
     look: Look | None = None
     terms: tuple[tuple[float, "Protocol"], ...] = ()
+    positions: Positions = "softmax-last"
 
     def __post_init__(self) -> None:
         names = self.name.split("+")
@@ -144,7 +154,8 @@ class Protocol:
         if self.name in METHODS:
             object.__setattr__(self, "look", METHODS[self.name].look)
         elif len(names) > 1:
-            object.__setattr__(self, "terms", tuple((1.0, Protocol(name, self.scales, self.mirror)) for name in names))
+            parts = [Protocol(name, self.scales, self.mirror, positions=self.positions) for name in names]
+            object.__setattr__(self, "terms", tuple((1.0, part) for part in parts))
         elif self.look is None:
             near = difflib.get_close_matches(self.name, METHODS, n=1, cutoff=0)[0]
             raise ProtocolError(f"{self.name or 'nothing'} is not a protocol; did you mean {near}?")
@@ -160,6 +171,7 @@ class Protocol:
         if not self.terms:
             usual = self.mirror == (self.name not in METHODS or METHODS[self.name].mirror)
             suffix = "" if usual else "+mirror" if self.mirror else "-mirror"
+            suffix += "" if self.positions == "softmax-last" else f"+{self.positions}"
             return f"{self.name}@{','.join(map(str, self.scales))}{suffix}"
         details = {term.text.rpartition("@")[2] for _, term in self.terms}
         if len(details) == 1 and {weight for weight, _ in self.terms} == {1}:
@@ -176,6 +188,11 @@ class Protocol:
     def weighted(self) -> tuple[tuple[float, "Protocol"], ...]:
         """Its terms with their weights; itself, with weight 1, where it is no sum."""
         return self.terms or ((1.0, self),)
+
+    @property
+    def sums_to_one(self) -> bool:
+        """Whether what it gives are posteriors as they are; else they are divided by their sum."""
+        return all(term.positions != "maximum" for _, term in self.weighted)
 
     def __add__(self, other: "Protocol") -> "Protocol":
         return total((*self.weighted, *other.weighted))
@@ -198,17 +215,17 @@ class Protocol:
             PictureError: the picture cannot be rescaled.
             ProtocolError: there is no view, or one that the picture does not hold or that is smaller than the crop.
         """
-        shares: dict[tuple[int, View, bool], float] = {}
+        shares: dict[tuple[int, View, bool, Positions], float] = {}
         weights = sum(weight for weight, _ in self.weighted)
         for weight, term in self.weighted:
             found = [
-                (scale, view, term.mirror)
+                (scale, view, term.mirror, term.positions)
                 for scale in term.scales
                 for view in term.looks_at(*preset.rescaled_size(height, width, scale), crop, preset)
             ]
             for key in found:
                 shares[key] = shares.get(key, 0) + weight / weights / len(found)
-        return [Shown(*key, share) for key, share in shares.items()]
+        return [Shown(*key[:3], share, key[3]) for key, share in shares.items()]
 
     def looks_at(self, height: int, width: int, crop: int, preset: Preset) -> Sequence[View]:
         """The views of a picture that has been rescaled to this height and width; of a protocol that is no sum."""
@@ -238,10 +255,15 @@ def total(terms: tuple[tuple[float, Protocol], ...]) -> Protocol:
     parts = [term for _, term in terms]
     scales = dict.fromkeys(scale for part in parts for scale in part.scales)
     name, mirror = "+".join(part.name for part in parts), any(part.mirror for part in parts)
-    return Protocol(name, tuple(scales), mirror, terms=terms)
+    positions = {part.positions for part in parts}
+    only = positions.pop() if len(positions) == 1 else "softmax-last"
+    return Protocol(name, tuple(scales), mirror, terms=terms, positions=only)
 
 
-TERM = re.compile(r"((?P<weight>[0-9.e+-]+)\*)?(?P<name>[^@*]*?)(@(?P<scales>[^@]*?))?(?P<mirror>[+-]mirror)?")
+TERM = re.compile(
+    r"((?P<weight>[0-9.e+-]+)\*)?(?P<name>[^@*]*?)(@(?P<scales>[^@]*?))?(?P<mirror>[+-]mirror)?"
+    r"(\+(?P<positions>softmax-first|maximum))?"
+)
 
 
 def parse(protocol: str | Protocol, crop: int, net: str = "the net", preset: Preset = OURS) -> Protocol:
@@ -253,7 +275,8 @@ def parse(protocol: str | Protocol, crop: int, net: str = "the net", preset: Pre
     Args:
         protocol: a name of `PROTOCOLS`; scales, by default those of the method for a crop of 224, in proportion, mostly
             round(crop × 256 / 224); `+mirror` or `-mirror`, by default without the mirror image for `centre` and with
-            it for all others. Or a protocol, to be checked only.
+            it for all others; `+softmax-first` or `+maximum`, how positions become one posterior. Or a protocol, to be
+            checked only.
         crop: of the net that is to be tested, px.
         net: its name, for errors.
         preset: of the net, whose smallest side is the default instead, if it has one.
@@ -280,7 +303,7 @@ def read_term(text: str, crop: int, preset: Preset) -> Protocol:
     if read is None:
         raise ProtocolError(f"{text} is not a protocol; write one such as dense@256,384,512")
     names = [read["name"]] if read["name"] in METHODS else read["name"].split("+")
-    protocols = [read_method(text, name, read["scales"], read["mirror"], crop, preset) for name in names]
+    protocols = [read_method(text, name, read, crop, preset) for name in names]
     found = protocols[0] if len(protocols) == 1 else total(tuple((1.0, protocol) for protocol in protocols))
     if read["weight"] is None:
         return found
@@ -290,14 +313,16 @@ def read_term(text: str, crop: int, preset: Preset) -> Protocol:
         raise ProtocolError(f"{text}: {read['weight']} is not a weight; use a number above 0") from None
 
 
-def read_method(text: str, name: str, scales: str | None, mirror: str | None, crop: int, preset: Preset) -> Protocol:
-    """A method with its scales and its mirroring as text."""
+def read_method(text: str, name: str, read: re.Match[str], crop: int, preset: Preset) -> Protocol:
+    """A method with what the text says beside its name."""
     method = METHODS.get(name) or Method(dense)  # an unknown name is refused below
     usual = [in_proportion(scale, crop) for scale in method.scales or ()]
     chosen = list(map(str, usual or [preset.smallest_side or in_proportion(256, crop)]))
-    if scales is not None:
-        chosen = scales.split(",")
+    if read["scales"] is not None:
+        chosen = read["scales"].split(",")
     for scale in chosen:
         if not re.fullmatch("[0-9]{1,9}", scale):
             raise ProtocolError(f"{text}: {scale!r} is not a scale; write whole pixels, such as dense@256,384,512")
-    return Protocol(name, tuple(map(int, chosen)), mirror == "+mirror" if mirror else method.mirror)
+    mirror = read["mirror"] == "+mirror" if read["mirror"] else method.mirror
+    positions = {str(each): each for each in POSITIONS}[read["positions"] or "softmax-last"]
+    return Protocol(name, tuple(map(int, chosen)), mirror, positions=positions)
