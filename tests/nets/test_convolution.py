@@ -33,7 +33,7 @@ def ways(outputs):
 )
 def test_each_size_and_data_type_has_its_way_with_the_same_result(shape, data_type, way):
     torch.manual_seed(0)
-    convolution = Convolution(128, 144, 3)
+    convolution = Convolution(128, 144, 3, padding=1)
     maps = torch.randn(shape).to(data_type).contiguous(memory_format=torch.channels_last).requires_grad_()
     with torch.autocast("cpu", data_type, enabled=data_type != torch.float32):
         outputs = convolution(maps)
@@ -54,7 +54,7 @@ def test_each_size_and_data_type_has_its_way_with_the_same_result(shape, data_ty
 
 @pytest.mark.parametrize("change", [{"padding": (0, 0)}, {"stride": (2, 2)}, {"dilation": (2, 2)}])
 def test_one_that_was_changed_computes_what_it_says(change):
-    convolution, plain = Convolution(128, 128, 3), nn.Conv2d(128, 128, 3, padding=1)
+    convolution, plain = Convolution(128, 128, 3, padding=1), nn.Conv2d(128, 128, 3, padding=1)
     plain.load_state_dict(convolution.state_dict())
     for name, value in change.items():
         setattr(convolution, name, value)
@@ -64,11 +64,11 @@ def test_one_that_was_changed_computes_what_it_says(change):
 
 
 def test_what_is_exported_has_the_plain_operation():
-    exported = torch.export.export(Convolution(128, 128, 3), (torch.randn(2, 128, 56, 56),))
+    exported = torch.export.export(Convolution(128, 128, 3, padding=1), (torch.randn(2, 128, 56, 56),))
     operations = [node.target for node in exported.graph.nodes if node.op == "call_function"]
     assert operations == [torch.ops.aten.conv2d.default]
 
 
 def test_it_has_a_shape_without_memory():
     with torch.device("meta"):
-        assert Convolution(256, 512, 3)(torch.empty(8, 256, 56, 56)).shape == (8, 512, 56, 56)
+        assert Convolution(256, 512, 3, padding=1)(torch.empty(8, 256, 56, 56)).shape == (8, 512, 56, 56)

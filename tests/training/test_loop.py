@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from verydeep.errors import DeviceError, TrainingError
-from verydeep.nets.vgg import VGG
+from verydeep.nets.stack import Stack
 from verydeep.training.loop import Epoch, Step, set_modes, train_epochs
 
 NO_DROPOUT = {"dropout": 0.0}
@@ -87,7 +87,7 @@ def test_label_smoothing_is_the_cross_entropy_with_mixed_targets(small, ready):
 
 
 def test_memory_that_runs_out_halves_the_parts_and_changes_nothing_else(small, ready):
-    class Small(VGG):
+    class Small(Stack):
         """A net that has memory for two pictures."""
 
         def forward(self, pixels):
@@ -107,7 +107,7 @@ def test_memory_that_runs_out_halves_the_parts_and_changes_nothing_else(small, r
 
 
 def test_too_little_memory_for_one_picture_is_said(small, ready):
-    class Empty(VGG):
+    class Empty(Stack):
         def forward(self, pixels):
             raise torch.OutOfMemoryError
 

@@ -16,7 +16,7 @@ from verydeep.evaluation.looks import group_by_shape, looks
 from verydeep.evaluation.posteriors import default_threads
 from verydeep.evaluation.protocol import Protocol
 from verydeep.evaluation.room import make_room
-from verydeep.nets.layers import Layer
+from verydeep.nets.layers import Layer, place
 from verydeep.pictures.preset import OURS, Preset
 
 SIZES = 256  # pictures whose sizes stand for all
@@ -27,11 +27,8 @@ NET_SECONDS = 0.5  # after which no further group is measured
 
 def macs(layers: Sequence[Layer], height: int, width: int) -> int:
     """Multiply-adds of convolutions and fully connected layers for a picture of this size (px), biases left out."""
-    total = 0
-    for layer in layers:
-        height, width = layer.side(height), layer.side(width)
-        total += height * width * layer.kernel**2 * layer.inputs * layer.outputs if layer.has_weights else 0
-    return total
+    pairs = zip(place(layers, height), place(layers, width), strict=True)
+    return sum(rows.side * columns.side * rows.layer.macs_per_cell for rows, columns in pairs)
 
 
 def cost_of_view(net: Net, height: int, width: int) -> float:

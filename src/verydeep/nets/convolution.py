@@ -12,10 +12,7 @@ USUAL = ((3, 3), (1, 1), (1, 1), (1, 1), 1)  # kernel, stride, padding, dilation
 
 
 class Convolution(nn.Conv2d):
-    """A convolution of stride 1 that keeps the side of a map: its padding is half of its kernel."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+    """A convolution; most are of stride 1 and keep the side of a map, for which there are faster ways."""
 
     def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k u v"]:
         """The outputs; what is compiled or exported gets the plain operation."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from verydeep.errors import NetError
-from verydeep.nets.vgg import VGG
+from verydeep.nets.net import Net
 
 GRAFTED = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")  # of A; all fit B, C, D and E
 
@@ -21,7 +21,7 @@ class Graft:
         return f"from the shallow net: {', '.join(self.taken)}; random: {', '.join(self.random) or 'none'}"
 
 
-def graft(net: VGG, shallow: VGG, layers: tuple[str, ...] | None = None) -> Graft:
+def graft(net: Net, shallow: Net, layers: tuple[str, ...] | None = None) -> Graft:
     """Copy the shallow net's layers into those of the same name of a deeper net, in place.
 
     Args:
@@ -60,7 +60,7 @@ def graft(net: VGG, shallow: VGG, layers: tuple[str, ...] | None = None) -> Graf
     return Graft(tuple(layers), tuple(layer for layer in weighty if layer not in layers))
 
 
-def _parts(net: VGG, layer: str) -> dict[str, nn.Module]:
+def _parts(net: Net, layer: str) -> dict[str, nn.Module]:
     """A layer with weights, and its normalisation where it has one, by name."""
     modules = dict(net.named_children())
     if not isinstance(modules.get(layer), nn.Conv2d):

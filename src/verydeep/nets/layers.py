@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["conv", "norm", "lrn", "relu", "pool", "fc", "dropout"]
+Kind = Literal["conv", "norm", "lrn", "relu", "pool", "mean", "join", "fc", "dropout"]
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,19 @@ class Layer:
 
     Attributes:
         name: the paper's: `conv4_3` before, `relu4_3` after its ReLU; `fc7` before, `relu7` after.
-        kind: what it does; a fully connected layer (`fc`) is a convolution without padding.
+        kind: what it does; a fully connected layer (`fc`) is a convolution without padding; `pool` takes maxima, `mean`
+            means; `join` puts the channels of several layers behind each other.
         inputs: channels that come in.
         outputs: channels that go out.
         kernel: side of the window, in cells of the layer's input.
         stride: of the window, in cells of the layer's input.
         padding: zeros on each side, in cells of the layer's input.
+        groups: parts of the channels that do not see each other.
+        ceil: whether a pool rounds its side up, so that the last window may reach over the end.
+        slope: of a ReLU below 0.
+        share: of the net's dropout that this layer drops.
+        reading: of a local response normalisation: constants of the paper's page, or of Caffe's files.
+        after: names of the layers whose outputs it takes, where that is not the one before it.
     """
 
     name: str
@@ -31,6 +38,12 @@ class Layer:
     kernel: int = 1
     stride: int = 1
     padding: int = 0
+    groups: int = 1
+    ceil: bool = False
+    slope: float = 0.0
+    share: float = 1.0
+    reading: Literal["paper", "caffe"] = "paper"
+    after: tuple[str, ...] = ()
 
     @property
     def has_weights(self) -> bool:
@@ -41,12 +54,21 @@ class Layer:
     def parameters(self) -> int:
         """Weights and biases; the scale and the shift of a batch normalisation."""
         if self.has_weights:
-            return self.kernel**2 * self.inputs * self.outputs + self.outputs
+            return self.macs_per_cell + self.outputs
         return 2 * self.outputs if self.kind == "norm" else 0
 
+    @property
+    def macs_per_cell(self) -> int:
+        """Multiply-adds for one cell of its map, biases left out."""
+        return self.kernel**2 * self.inputs * self.outputs // self.groups if self.has_weights else 0
+
     def side(self, side: int) -> int:
-        """The side of the map that it makes of a map of this side (rounded down)."""
-        return (side + 2 * self.padding - self.kernel) // self.stride + 1
+        """The side of the map that it makes of a map of this side; less than 1 where that is too small for it."""
+        room = side + 2 * self.padding - self.kernel
+        if not self.ceil:
+            return room // self.stride + 1
+        cells = -(-room // self.stride) + 1
+        return cells - ((cells - 1) * self.stride >= side + self.padding)  # no window may start behind the end
 
 
 @dataclass(frozen=True)
@@ -70,13 +92,15 @@ class Placed:
 
 def place(layers: Sequence[Layer], crop: int) -> Iterator[Placed]:
     """Follow a square picture of side `crop` (pixels) through the layers."""
-    side, receptive_field, stride = crop, 1, 1
+    placed: dict[str, Placed] = {}
+    before = Placed(Layer("", "join", 3, 3), side=crop, macs=0, receptive_field=1, stride=1)
     for layer in layers:
-        side = layer.side(side)
-        receptive_field += (layer.kernel - 1) * stride
-        stride *= layer.stride
-        macs = side**2 * layer.kernel**2 * layer.inputs * layer.outputs if layer.has_weights else 0
-        yield Placed(layer, side, macs, receptive_field, stride)
+        sources = [placed[name] for name in layer.after] or [before]
+        side, stride = layer.side(sources[0].side), sources[0].stride
+        sees = max(source.receptive_field for source in sources) + (layer.kernel - 1) * stride
+        before = Placed(layer, side, side**2 * layer.macs_per_cell, sees, stride * layer.stride)
+        placed[layer.name] = before
+        yield before
 
 
 def count_parameters(layers: Sequence[Layer]) -> int:
@@ -92,3 +116,8 @@ def count_macs(layers: Sequence[Layer], crop: int) -> int:
 def count_weight_layers(layers: Sequence[Layer]) -> int:
     """Layers with weights, as the paper counts depth."""
     return sum(layer.has_weights for layer in layers)
+
+
+def fits(layers: Sequence[Layer], crop: int) -> bool:
+    """Whether a square picture of side `crop` (pixels) leaves a cell in every layer's map."""
+    return all(placed.layer.kernel >= 1 and placed.side >= 1 for placed in place(layers, crop))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from verydeep.device import available_memory
 from verydeep.errors import DeviceError, NetError, WeightsError
 from verydeep.nets.initialise import Law, initialise
-from verydeep.nets.layers import Layer, count_macs, count_parameters, count_weight_layers
+from verydeep.nets.layers import Layer, count_macs, count_parameters, count_weight_layers, fits
+from verydeep.nets.net import Net
 from verydeep.nets.onnx_file import onnx_net
-from verydeep.nets.vgg import STRIDE, VGG, vgg_layers
+from verydeep.nets.stack import Stack
+from verydeep.nets.vgg import vgg_layers
 from verydeep.nets.wrap import Wrapped
 from verydeep.nets.zoo import timm_net, torchvision_net
 from verydeep.weights.files import check_fit, load, put, save
@@ -24,10 +27,10 @@ from verydeep.weights.files import check_fit, load, put, save
 LIMITS = {  # least and most of each size; what a person may want, and what memory may be asked for
     "num_classes": (1, 10**6),
     "width": (1e-3, 64),
-    "crop": (STRIDE, 2**16),  # less leaves nothing after five pools
     "hidden": (1, 10**6),
     "dropout": (0, 1),
 }
+LARGEST_CROP = 2**16  # px; the least is each net's own
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class NetDescription:
         name: in the registry.
         build: its layers; takes num_classes, width, crop and hidden.
         crop: side of its window as published, in pixels.
-        errors: published: protocol → (top-1, top-5) error on ILSVRC-2012's validation images, as fractions.
         source: where it is defined.
+        errors: published: protocol → (top-1, top-5) error on ILSVRC-2012's validation images, as fractions.
+        make: the module of a name, layers, classes, crop, width and dropout.
     """
 
     name: str
@@ -47,6 +51,7 @@ class NetDescription:
     crop: int
     source: str
     errors: Mapping[str, tuple[float, float]]
+    make: Callable[..., Net] = field(default=Stack, repr=False)
 
     @cached_property
     def plan(self) -> Sequence[Layer]:
@@ -121,16 +126,16 @@ def create_net(
     weights: str | Path | None = None,
     start: Law = "glorot",
     seed: int = 0,
-) -> VGG:
+) -> Net:
     """A net of the registry in eval mode, with random weights or those of a file.
 
     Args:
         name: such as `vgg-d`; `vgg16` is the same.
         num_classes: outputs; by default as many as `classes`, or 1000.
         width: factor on all channels.
-        crop: side of its window in pixels, at least 32; 224 by default.
-        hidden: units of fc6 and of fc7 instead of 4096 × width.
-        dropout: fraction that is dropped after fc6 and fc7 in training. Source: section 3.1.
+        crop: side of its window in pixels; by default as published.
+        hidden: units of each hidden fully connected layer instead of the published ones × width.
+        dropout: fraction that is dropped after each of these in training. Source: section 3.1.
         classes: names of the outputs; by default those of `weights`, or their numbers.
         weights: a file of weights of the same net, of the same sizes.
         start: how random weights are drawn: `paper`, `glorot` or `he`. Source: section 3.1.
@@ -153,18 +158,30 @@ def create_net(
             classes = saved.classes
     if num_classes is None:
         num_classes = 1000 if classes is None else len(classes)
-    _check_sizes(name, num_classes=num_classes, width=width, crop=crop, hidden=hidden, dropout=dropout)
+    _check_sizes(name, num_classes=num_classes, width=width, hidden=hidden, dropout=dropout)
     classes = [str(i) for i in range(num_classes)] if classes is None else classes
     if len(classes) != num_classes or len(set(classes)) != num_classes:
         raise NetError(f"{name}: {len(set(classes))} different names for {num_classes} classes; give one for each")
-    layers = tuple(NETS[name].build(num_classes=num_classes, width=width, crop=crop, hidden=hidden))
+    layers = _layers(name, num_classes=num_classes, width=width, crop=crop, hidden=hidden)
     _check_memory(name, 4 * count_parameters(layers))
     with torch.random.fork_rng(devices=()):  # torch draws weights too, from the one generator that is everybody's
-        net = VGG(name, layers, classes, crop, width, dropout).eval()
+        net = NETS[name].make(name, layers, classes, crop, width, dropout).eval()
     initialise(net, start, torch.Generator().manual_seed(seed))
     if weights is not None:
         put(net, tensors, str(weights), saved_as=saved.net)
     return net
+
+
+def _layers(name: str, *, crop: int, **sizes: int | float | None) -> Sequence[Layer]:
+    """The layers of a net of these sizes; a crop that leaves nothing of the picture is refused with the least."""
+
+    def at(crop: int) -> Sequence[Layer]:
+        return tuple(NETS[name].build(crop=crop, **sizes))
+
+    if crop > LARGEST_CROP or not fits(at(crop), crop):
+        least = next(side for side in count(1) if fits(at(side), side))
+        raise NetError(f"{name}: crop is {crop}; use {least} to {LARGEST_CROP}")
+    return at(crop)
 
 
 def _check_sizes(name: str, **sizes: int | float | None) -> None:
@@ -185,7 +202,7 @@ def _check_memory(name: str, needed: int) -> None:
         )
 
 
-def save_net(path: str | Path, net: VGG, card: Mapping[str, Any] | None = None, *, half: bool = False) -> None:
+def save_net(path: str | Path, net: Net, card: Mapping[str, Any] | None = None, *, half: bool = False) -> None:
     """Write a net to one file, with all that is needed to load it.
 
     Args:
@@ -207,7 +224,7 @@ def save_net(path: str | Path, net: VGG, card: Mapping[str, Any] | None = None, 
     save(Path(path), tensors, {**(card or {}), **sizes.model_dump()})
 
 
-def load_net(where: str | Path) -> tuple[VGG | Wrapped, dict[str, Any]]:
+def load_net(where: str | Path) -> tuple[Net | Wrapped, dict[str, Any]]:
     """A net and its card, wherever it comes from.
 
     Args:
@@ -228,7 +245,7 @@ def load_net(where: str | Path) -> tuple[VGG | Wrapped, dict[str, Any]]:
     return load_own_net(where)
 
 
-def load_own_net(where: str | Path) -> tuple[VGG, dict[str, Any]]:
+def load_own_net(where: str | Path) -> tuple[Net, dict[str, Any]]:
     """One of our own nets, whose layers have names, and its card: all that `load_net` takes but other people's nets.
 
     Raises:
@@ -249,7 +266,7 @@ def load_own_net(where: str | Path) -> tuple[VGG, dict[str, Any]]:
     return create_net(name), {"weights": "random"}
 
 
-def read_net(path: Path) -> tuple[VGG, dict[str, Any]]:
+def read_net(path: Path) -> tuple[Net, dict[str, Any]]:
     """The net of a file that `save_net` wrote, in eval mode and single precision, and its card.
 
     Raises:
@@ -275,7 +292,7 @@ class SavedSizes(BaseModel):
     net: str
     crop: int
     width: float
-    hidden: int
+    hidden: int | None
     dropout: float
     classes: list[str]
 

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from verydeep.data.dataset import Dataset
 from verydeep.data.feed import TrainingViews
-from verydeep.nets.vgg import VGG
+from verydeep.nets.net import Net
 
 PICTURES = 64  # that signals are measured on, spread over the data set
 
 
-def signals(net: VGG, pictures: Dataset, views: TrainingViews) -> list[dict[str, Any]]:
+def signals(net: Net, pictures: Dataset, views: TrainingViews) -> list[dict[str, Any]]:
     """For every layer with weights: the RMS of its outputs, and of the loss's gradient in them.
 
     The gradient is that of a picture's own loss, averaged in the square over all cells and pictures. Dropout is off.

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor
 
-from verydeep.nets.vgg import VGG
+from verydeep.nets.net import Net
 
 
 class WeightAverage:
@@ -16,16 +16,16 @@ class WeightAverage:
         decay: share of the mean that each step keeps, less in the first steps; 0 follows nothing.
     """
 
-    def __init__(self, net: VGG, decay: float) -> None:
+    def __init__(self, net: Net, decay: float) -> None:
         self.decay, self.updates = decay, 0
         self.net = copy.deepcopy(net).requires_grad_(False) if decay else None
 
-    def of(self, net: VGG) -> VGG:
+    def of(self, net: Net) -> Net:
         """The net to test: the mean, or where none is kept the net itself."""
         return net if self.net is None else self.net
 
     @torch.no_grad()
-    def update(self, net: VGG) -> None:
+    def update(self, net: Net) -> None:
         """Take in the weights after one more step."""
         if self.net is None:
             return
@@ -34,6 +34,6 @@ class WeightAverage:
         torch._foreach_lerp_(floats(self.net), floats(net), 1 - keep)
 
 
-def floats(net: VGG) -> list[Tensor]:
+def floats(net: Net) -> list[Tensor]:
     """All parameters and buffers that can be averaged."""
     return [tensor for tensor in net.state_dict().values() if tensor.is_floating_point()]

@@ -12,7 +12,7 @@ from verydeep.data.feed import Batch, Feed
 from verydeep.device import Compute
 from verydeep.errors import DeviceError, TrainingError
 from verydeep.evaluation.average import out_of_memory
-from verydeep.nets.vgg import VGG
+from verydeep.nets.net import Net
 from verydeep.training.recipe import Recipe
 from verydeep.training.schedule import rate_factor
 from verydeep.training.stall import refuse_stall
@@ -50,7 +50,7 @@ class Epoch:
 
 
 def train_epochs(
-    state: State, feed: Feed, validate: Callable[[VGG], dict[str, float]], recipe: Recipe, compute: Compute
+    state: State, feed: Feed, validate: Callable[[Net], dict[str, float]], recipe: Recipe, compute: Compute
 ) -> Generator[Step | Epoch, None, None]:
     """Train a net in place from where its state stands; yield what was measured, for the caller to log and save.
 
@@ -85,7 +85,7 @@ def train_epochs(
         yield epoch
 
 
-def set_modes(net: VGG) -> None:
+def set_modes(net: Net) -> None:
     """Set a net to training; a normalisation whose weights are kept as they are keeps its statistics too."""
     net.train()
     for layer in net.children():

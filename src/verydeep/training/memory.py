@@ -6,7 +6,7 @@ import torch
 
 from verydeep.errors import DeviceError
 from verydeep.nets.layers import place
-from verydeep.nets.vgg import VGG
+from verydeep.nets.net import Net
 
 SHARE = 0.7  # of the free memory that a step may plan with; the rest is for workspaces and the feed
 FLOAT, PLACE = 4, 8  # bytes of a number in single precision, and of the place that a pool took its maximum from
@@ -47,7 +47,7 @@ class Need:
         return -(-batch // parts)
 
 
-def training_need(net: VGG, data_type: torch.dtype, *, averaged: bool = False) -> Need:
+def training_need(net: Net, data_type: torch.dtype, *, averaged: bool = False) -> Need:
     """What a step of training takes for this net: a convolution keeps its input, a ReLU its output, a pool its places.
 
     Args:

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from verydeep.data.dataset import Dataset
 from verydeep.data.feed import TrainingViews, generator
 from verydeep.device import Compute, choose_compute, keep_pages
+from verydeep.nets.net import Net
 from verydeep.nets.registry import bundled, create_net
-from verydeep.nets.vgg import VGG
 from verydeep.training.division import divide
 from verydeep.training.folder import Run, check_folder, make_folder
 from verydeep.training.log import Say
@@ -193,7 +193,7 @@ def seconds_of_picture(sizes: dict[str, Any], pictures: Dataset, compute: Comput
     return feeding + learning if compute.device.type == "cpu" else max(feeding, learning)  # a CPU does both
 
 
-def time_net(net: VGG, batch: int, compute: Compute) -> float:
+def time_net(net: Net, batch: int, compute: Compute) -> float:
     """Seconds a picture, there and back; the better of two after one that prepares."""
     net.to(compute.device).to(memory_format=compute.layout).train()
     pixels = torch.zeros(batch, 3, net.crop, net.crop, device=compute.device).to(memory_format=compute.layout)

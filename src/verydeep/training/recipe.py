@@ -113,7 +113,7 @@ class Recipe(Table):
     classes: int | None = Field(None, ge=2)  # so many of the data set's, spread evenly over their order; else all
     seed: int = Field(0, ge=0, lt=2**63)
     width: float = Field(1.0, gt=0)
-    crop: int = Field(224, ge=32)
+    crop: int = Field(224, ge=1)  # each net has a least crop of its own
     hidden: int | None = Field(None, ge=1)
     stall_steps: int = Field(2000, ge=0)  # steps after which a loss still at ln K ends the run; 0 for never
     start: Start = Start()

@@ -18,8 +18,8 @@ from verydeep.evaluation.classes import labels_of
 from verydeep.evaluation.evaluate import evaluate
 from verydeep.evaluation.posteriors import default_threads
 from verydeep.evaluation.protocol import parse
+from verydeep.nets.net import Net
 from verydeep.nets.registry import save_net
-from verydeep.nets.vgg import VGG
 from verydeep.pictures.colour import RGBShift
 from verydeep.training.average import WeightAverage
 from verydeep.training.checkpoint import load_checkpoint, save_checkpoint
@@ -129,7 +129,7 @@ def follow(
     named: set[str] = set()  # of the pictures that cannot be decoded
     speed = Speed(len(feed.dataset), feed.steps, recipe.schedule.epochs, recipe.validation.every)
 
-    def validate(net: VGG) -> dict[str, float]:
+    def validate(net: Net) -> dict[str, float]:
         table = evaluate(net, watched, [recipe.validation_protocol], device=compute.device, progress=stop.heed)
         return {key: table.rows[0][key] for key in ("top1_error", "top5_error")}
 
@@ -183,13 +183,13 @@ def follow(
         say(f"ended by the plateau after epoch {progress.epoch}: no progress after the last drop")
 
 
-def refuse_unfit(net: VGG, watched: Dataset, recipe: Recipe) -> None:
+def refuse_unfit(net: Net, watched: Dataset, recipe: Recipe) -> None:
     """Find out before the first epoch, not after it, that validation cannot be done."""
     parse(recipe.validation_protocol, net.crop, net.name)
     labels_of(net, watched)
 
 
-def plan_memory(net: VGG, batch: int, recipe: Recipe, compute: Compute, say: Say) -> int:
+def plan_memory(net: Net, batch: int, recipe: Recipe, compute: Compute, say: Say) -> int:
     """How many pictures go through the net at a time, after saying what it needs."""
     need = training_need(net, compute.data_type, averaged=recipe.regularisation.weight_average > 0)
     free = int(recipe.compute.memory * 1e9) if recipe.compute.memory else int(available_memory(compute.device) * SHARE)

@@ -3,18 +3,18 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from verydeep.data.feed import Batch
 from verydeep.device import Compute
 from verydeep.errors import TrainingError
+from verydeep.nets.net import Net
 from verydeep.nets.registry import NETS
-from verydeep.nets.vgg import VGG
 
 MARGIN = 0.005  # of ln K that the mean loss must have fallen by
 
 
-def refuse_stall(net: VGG, batch: Batch, step: int, loss: float, compute: Compute) -> None:
+def refuse_stall(net: Net, batch: Batch, step: int, loss: float, compute: Compute) -> None:
     """End a run whose net still guesses.
 
     Args:
@@ -47,12 +47,7 @@ def refuse_stall(net: VGG, batch: Batch, step: int, loss: float, compute: Comput
 
 
 @torch.no_grad()
-def activation_scales(net: VGG, pixels: Tensor) -> dict[str, float]:
+def activation_scales(net: Net, pixels: Tensor) -> dict[str, float]:
     """Root mean square of the outputs of all layers with weights, in the order of the data."""
-    scales: dict[str, float] = {}
-    maps = (pixels - net.mean) / net.std
-    for name, layer in net.named_children():
-        maps = layer(maps)
-        if isinstance(layer, nn.Conv2d):
-            scales[name] = maps.square().mean().sqrt().item()
-    return scales
+    weighty = {layer.name for layer in net.plan if layer.has_weights}
+    return {name: maps.square().mean().sqrt().item() for name, maps in net.maps(pixels) if name in weighty}

@@ -9,14 +9,14 @@ from torch.optim import SGD
 from verydeep.data.statistics import Statistics
 from verydeep.nets.graft import graft
 from verydeep.nets.initialise import initialise
+from verydeep.nets.net import Net
 from verydeep.nets.registry import create_net, load_own_net
-from verydeep.nets.vgg import VGG
 from verydeep.training.log import Say
 from verydeep.training.recipe import Recipe
 from verydeep.weights.files import put
 
 
-def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool = False) -> VGG:
+def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool = False) -> Net:
     """The recipe's net with its first weights.
 
     Random ones by the recipe's law; or another net's of the same kind, whose last layer stays random where its classes
@@ -45,20 +45,20 @@ def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool
         source = load_own_net(recipe.start.weights)[0]
         weights = source.state_dict()
         if source.classes != net.classes:
-            weights |= {name: value for name, value in net.state_dict().items() if name.startswith("fc8.")}
+            weights |= {name: value for name, value in net.state_dict().items() if name.partition(".")[0] in net.heads}
         put(net, weights, recipe.start.weights)
-        random = ", but for fc8, which stays random, since the classes are others"
+        random = f", but for {', '.join(net.heads)}, which stays random, since the classes are others"
         say(f"{recipe.net}: starts from {recipe.start.weights}{random if source.classes != net.classes else ''}")
     return net
 
 
-def choose_trained(net: VGG, recipe: Recipe) -> None:
+def choose_trained(net: Net, recipe: Recipe) -> None:
     """Mark what is trained: every layer, or the fully connected ones alone. Source: section 4.4 of version 1."""
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(recipe.start.train == "all" or name.startswith("fc"))
 
 
-def set_colours(net: VGG, recipe: Recipe, statistics: Statistics) -> None:
+def set_colours(net: Net, recipe: Recipe, statistics: Statistics) -> None:
     """Give a net the mean of its training pixels, unless it has it from the net that it started from."""
     if recipe.start.graft or recipe.start.weights:
         return
@@ -68,7 +68,7 @@ def set_colours(net: VGG, recipe: Recipe, statistics: Statistics) -> None:
         net.std.copy_(torch.from_numpy(deviations).clamp(min=1)[:, None, None])  # pictures of one colour deviate by 0
 
 
-def make_optimizer(net: VGG, recipe: Recipe) -> SGD:
+def make_optimizer(net: Net, recipe: Recipe) -> SGD:
     """Gradient descent with momentum, with L2 on the weights and by choice on the rest.
 
     Source: section 3.1. Decision: docs/decisions/051-weight-decay-and-velocity.md.

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from verydeep.data.feed import Batch
-from verydeep.nets.vgg import VGG
+from verydeep.nets.net import Net
 from verydeep.training.average import WeightAverage
 from verydeep.training.schedule import Plateau
 
@@ -63,7 +63,7 @@ class Progress:
 class State:
     """A net in training, with whatever its next step depends on besides the recipe and the pictures."""
 
-    net: VGG
+    net: Net
     optimizer: Optimizer
     plateau: Plateau
     average: WeightAverage

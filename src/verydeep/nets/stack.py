@@ -1,0 +1,66 @@
+"""Nets whose layers follow each other, one by one: all of the paper's, and most of those before it."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float, Real
+from torch import Tensor, nn
+
+from verydeep.nets.convolution import Convolution
+from verydeep.nets.fully_connected import FullyConnected
+from verydeep.nets.layers import Layer
+from verydeep.nets.net import Net
+from verydeep.nets.order import cheapest_order
+
+RESPONSES = {  # size, alpha, beta and k of local response normalisation, by reading; torch divides alpha by the size
+    "paper": (5, 5 * 1e-4, 0.75, 2.0),  # which does not. Source: Krizhevsky et al. 2012, section 3.3
+    "caffe": (5, 1e-4, 0.75, 1.0),  # which does. Source: Caffe's bvlc_alexnet and bvlc_googlenet
+}
+
+
+class Stack(Net):
+    """A net that is a plain sequence of layers. Source: table 1."""
+
+    def __init__(
+        self,
+        name: str,
+        plan: Sequence[Layer],
+        classes: Sequence[str],
+        crop: int = 224,
+        width: float = 1.0,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__(name, plan, classes, crop, width, dropout)
+        for layer in plan:
+            self.add_module(layer.name, module(layer, dropout))
+
+    def scores(self, pixels: Real[Tensor, "n 3 h w"]) -> Float[Tensor, "n k u v"]:
+        """Class scores at every position, whatever the pictures' size, in the order that is cheapest."""
+        maps = self.prepared(pixels)
+        for layer in cheapest_order(self.children()):
+            maps = layer(maps)
+        return maps
+
+
+def module(layer: Layer, dropout: float) -> nn.Module:
+    """The module of a layer; none works in place, so that named layers stay what they were."""
+    match layer.kind:
+        case "conv":
+            return Convolution(
+                layer.inputs, layer.outputs, layer.kernel, layer.stride, layer.padding, groups=layer.groups
+            )
+        case "norm":
+            return nn.BatchNorm2d(layer.outputs)
+        case "relu":
+            return nn.LeakyReLU(layer.slope) if layer.slope else nn.ReLU()
+        case "lrn":
+            return nn.LocalResponseNorm(*RESPONSES[layer.reading])
+        case "pool":
+            return nn.MaxPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
+        case "mean":
+            return nn.AvgPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
+        case "join":
+            return nn.Identity()
+        case "fc":
+            return FullyConnected(layer.inputs, layer.outputs, layer.kernel)
+        case "dropout":
+            return nn.Dropout(dropout * layer.share)
