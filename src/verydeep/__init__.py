@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from verydeep.evaluation.evaluate import evaluate
     from verydeep.evaluation.fuse import fuse
     from verydeep.evaluation.posteriors import Posteriors, posteriors
+    from verydeep.nets.features import features
+    from verydeep.nets.fold import fold
+    from verydeep.nets.net import Net
+    from verydeep.nets.perceptual import gram, perceptual_loss
     from verydeep.nets.registry import NETS, create_net, load_net, save_net
     from verydeep.nets.wrap import wrap
     from verydeep.studies.reproduce import reproduce
@@ -26,14 +30,19 @@ __all__ = [
     "NETS",
     "Dataset",
     "ErrorTable",
+    "Net",
     "Posteriors",
     "Recipe",
     "VerydeepError",
     "create_net",
     "evaluate",
+    "features",
+    "fold",
     "fuse",
+    "gram",
     "load_net",
     "open_dataset",
+    "perceptual_loss",
     "posteriors",
     "reproduce",
     "save_net",
@@ -45,13 +54,18 @@ HOMES = {  # where each name lives; the same as for the type checker above
     "NETS": "verydeep.nets.registry",
     "Dataset": "verydeep.data.dataset",
     "ErrorTable": "verydeep.evaluation.error_table",
+    "Net": "verydeep.nets.net",
     "Posteriors": "verydeep.evaluation.posteriors",
     "Recipe": "verydeep.training.recipe",
     "create_net": "verydeep.nets.registry",
     "evaluate": "verydeep.evaluation.evaluate",
+    "features": "verydeep.nets.features",
+    "fold": "verydeep.nets.fold",
     "fuse": "verydeep.evaluation.fuse",
+    "gram": "verydeep.nets.perceptual",
     "load_net": "verydeep.nets.registry",
     "open_dataset": "verydeep.data.open",
+    "perceptual_loss": "verydeep.nets.perceptual",
     "posteriors": "verydeep.evaluation.posteriors",
     "reproduce": "verydeep.studies.reproduce",
     "save_net": "verydeep.nets.registry",
