@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from verydeep.nets.convolution import Convolution
 from verydeep.nets.fully_connected import FullyConnected
 from verydeep.nets.layers import Layer
+from verydeep.nets.local_response import LocalResponseNorm
 from verydeep.nets.net import Net
 from verydeep.nets.order import cheapest_order
 
@@ -53,7 +54,7 @@ def module(layer: Layer, dropout: float) -> nn.Module:
         case "relu":
             return nn.LeakyReLU(layer.slope) if layer.slope else nn.ReLU()
         case "lrn":
-            return nn.LocalResponseNorm(*RESPONSES[layer.reading])
+            return LocalResponseNorm(*RESPONSES[layer.reading])
         case "pool":
             return nn.MaxPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
         case "mean":
