@@ -139,6 +139,19 @@ def test_a_way_of_looking_that_is_wrong_is_refused(look, line):
         Protocol("mine", (256,), mirror=True, look=look).views(480, 640, 224)
 
 
+@pytest.mark.parametrize("text", ["dense@256+hcp + ten-crop@256", "2*dense@256+hcp + ten-crop@256+hcp"])
+def test_a_maximum_is_no_term_of_a_mean(text):
+    with pytest.raises(ProtocolError, match=r"is no term of a mean and has no weights; use \+hcp everywhere"):
+        parse(text, 224)
+
+
+def test_the_maximum_over_the_views_of_several_ways_of_looking_is_read_back_from_its_text():
+    both = parse("dense@256,384+hcp + ten-crop@256+hcp", 224)
+    assert both.takes_largest
+    assert both == parse(both.text, 224)
+    assert parse("dense+multi-crop@256-mirror+hcp", 224).text == "dense+multi-crop@256-mirror+hcp"
+
+
 @pytest.mark.parametrize("weight", [0, -1, math.nan, math.inf])
 def test_a_weight_is_above_zero(weight):
     with pytest.raises(ProtocolError, match="is not a weight; use a number above 0"):

@@ -183,6 +183,27 @@ def test_the_soft_max_at_every_position_comes_before_their_mean_or_maximum(
     assert_same(posteriors(net, data, text, device="cpu", threads=1).values[0], by_hand / by_hand.sum())
 
 
+@pytest.mark.parametrize("name", ["dense", "multi-crop", "dense+multi-crop"])
+@settings(max_examples=6, deadline=None)
+@given(drawn=NETS, shape=st.tuples(SIDES, SIDES), scales=several_scales, mirror=st.booleans(), batch=st.integers(1, 9))
+def test_hcp_takes_the_largest_score_over_all_that_is_seen(build, make_data, name, drawn, shape, scales, mirror, batch):
+    net, data = build(drawn), make_data([shape])
+    text = f"{name}@{','.join(map(str, scales))}{'+' if mirror else '-'}mirror+hcp"
+    seen = []
+    for scale in scales:
+        rescaled = rescale(data.pictures[0], scale)
+        windows = [(0, 0, *rescaled.shape[:2])] if "dense" in name else []
+        if "multi-crop" in name:
+            windows += [(top, left, side, side) for top, left, side in windows_of_multi_crop(*rescaled.shape[:2])]
+        for top, left, height, width in windows:
+            pixels = torch.from_numpy(rescaled[top : top + height, left : left + width].copy()).permute(2, 0, 1)[None]
+            for shown in [pixels, pixels.flip(-1)] if mirror else [pixels]:
+                with torch.inference_mode():
+                    seen += [*net.score_map(shown)[0].double().flatten(1).T]  # a hypothesis a position
+    by_hand = torch.stack(seen).amax(dim=0).softmax(dim=0)
+    assert_same(posteriors(net, data, text, device="cpu", threads=1, batch=batch).values[0], by_hand)
+
+
 @settings(max_examples=6, deadline=None)
 @given(drawn=NETS, shapes=shapes, scales=several_scales, mirror=st.booleans())
 def test_dense_and_multi_crop_is_the_mean_of_the_two(build, make_data, drawn, shapes, scales, mirror):

@@ -24,6 +24,8 @@ def test_a_protocol_is_the_mean_of_its_scales_and_ways_of_looking():
     assert texts(single_tests(weighted)) == {"dense@32": 0.25, "dense@40": 0.25, "dense@48": 0.25, "centre@40": 0.25}
     assert texts(single_tests(centre)) == {"centre@40": 1}
     assert texts(single_tests(spp)) == {"spp-96@32,40": 1}  # whose scales do not count alike
+    (largest,) = read("dense@32,40+hcp")
+    assert texts(single_tests(largest)) == {"dense@32,40+hcp": 1}  # a maximum is no mean of others
 
 
 def test_only_what_is_common_is_tested_by_itself():

@@ -22,7 +22,8 @@ from verydeep.evaluation.protocol import Positions
 class Net(Protocol):
     """All that a test knows of a net: an `nn.Module` with these.
 
-    It may also have a `preset`, how pictures are rescaled for it, and `no_score_map`, why it takes nothing but crops.
+    It may also have a `preset`, how pictures are rescaled for it, `no_score_map`, why it takes nothing but crops, and
+    `takes_any_size`, whether it can be called with pictures of any size, each of which it sees as one.
 
     Attributes:
         name: in the registry.
@@ -68,9 +69,17 @@ class Room:
 
 @torch.inference_mode()
 def view_posteriors(
-    net: Net, pixels: Real[Tensor, "n 3 h w"], *, mirror: bool, room: Room, positions: Positions = "softmax-last"
+    net: Net,
+    pixels: Real[Tensor, "n 3 h w"],
+    *,
+    mirror: bool,
+    room: Room,
+    positions: Positions = "softmax-last",
+    at_once: bool = False,
 ) -> Float[Tensor, "n k"]:
     """Posteriors of views of one shape: one for all positions, averaged, with `mirror`, over view and mirror image.
+
+    For `hcp` it is the largest scores instead, of which the caller takes the largest over all views.
 
     Args:
         net: in eval mode.
@@ -78,16 +87,23 @@ def view_posteriors(
         mirror: whether the net is shown each view mirrored too.
         room: how much the net is given at once.
         positions: how the scores at all positions become one posterior: see `evaluation.protocol.Protocol`.
+        at_once: whether a net that takes any size sees each view as one, instead of at every position of its crop.
 
     Source: section 3.2.
     """
     shown = torch.cat([pixels, pixels.flip(-1)]) if mirror else pixels
-    found = torch.cat([posterior(scores, positions) for scores in score_maps(net, shown, room)])
-    return found.unflatten(0, (-1, len(pixels))).mean(dim=0)
+    found = torch.cat([posterior(scores, positions) for scores in score_maps(net, shown, room, at_once)])
+    both = found.unflatten(0, (-1, len(pixels)))
+    return both.amax(dim=0) if positions == "hcp" else both.mean(dim=0)
 
 
 def posterior(scores: Float[Tensor, "n k *map"], positions: Positions) -> Float[Tensor, "n k"]:
-    """What scores at one position or all positions of a map make together; of `maximum` the sum may be more than 1."""
+    """What scores at one position or all positions of a map make together; of `maximum` the sum may be more than 1.
+
+    Of `hcp` it is the largest scores, before the soft-max.
+    """
+    if positions == "hcp":
+        return scores.flatten(2).amax(dim=2) if scores.dim() == 4 else scores
     if scores.dim() == 2:
         return scores.softmax(dim=1)
     if positions == "softmax-last":
@@ -96,19 +112,24 @@ def posterior(scores: Float[Tensor, "n k *map"], positions: Positions) -> Float[
     return everywhere.mean(dim=(-2, -1)) if positions == "softmax-first" else everywhere.amax(dim=(-2, -1))
 
 
-def score_maps(net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room) -> Iterator[Float[Tensor, "m k *map"]]:
+def score_maps(
+    net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room, at_once: bool = False
+) -> Iterator[Float[Tensor, "m k *map"]]:
     """Scores of views of one shape, as many views at a time as there is room for: of crops without a map.
+
+    With `at_once`, a net that takes any size gives scores without a map, too.
 
     Raises:
         NetError: the net gives something else than one score a class.
         DeviceError: there is too little memory for even one view.
     """
     height, width = pixels.shape[-2:]
+    as_one = height == width == net.crop or (at_once and getattr(net, "takes_any_size", False))
     done = 0
     while done < len(pixels):
         views = pixels[done : done + max(1, room.pixels // (height * width))]
         try:
-            scores = net(views) if height == width == net.crop else net.score_map(views)
+            scores = net(views) if as_one else net.score_map(views)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

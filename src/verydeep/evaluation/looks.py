@@ -24,6 +24,7 @@ from verydeep.pictures.crop import take
 from verydeep.pictures.preset import OURS, Preset
 
 T = TypeVar("T")
+Shape = tuple[int, int, bool, Positions, bool]  # height, width, with its mirror image or not, positions, at once or not
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Look:
         picture: RGB, 0 to 255, rescaled, the view's window only.
         mirror: whether it counts together with its mirror image.
         positions: how the scores at its positions become one posterior.
+        at_once: whether a net that takes any size sees it as one.
     """
 
     image: int
@@ -43,11 +45,12 @@ class Look:
     picture: UInt8[np.ndarray, "h w 3"]
     mirror: bool = False
     positions: Positions = "softmax-last"
+    at_once: bool = False
 
     @property
-    def shape(self) -> tuple[int, int, bool, Positions]:
-        """Height, width, whether with its mirror image, and the positions: what views in one batch have in common."""
-        return (*self.picture.shape[:2], self.mirror, self.positions)
+    def shape(self) -> Shape:
+        """What views in one batch have in common."""
+        return (*self.picture.shape[:2], self.mirror, self.positions, self.at_once)
 
     @property
     def pixels(self) -> int:
@@ -88,7 +91,7 @@ def looks(
         if sum(window.size for window in windows) < sum(whole.size for whole in rescaled.values()):
             windows = [window.copy() for window in windows]  # else they would keep the wholes in memory
         return [
-            Look(image, shown.weight, window, shown.mirror, shown.positions)
+            Look(image, shown.weight, window, shown.mirror, shown.positions, shown.view.at_once)
             for shown, window in zip(views, windows, strict=True)
         ]
 
@@ -156,10 +159,10 @@ def group_by_shape(looks: Iterable[Look], pixels: int, pending: int = 4) -> Iter
         pixels: of a full group, mirror images included, which leaves at once; a single view may have more.
         pending: how many full groups' pixels may wait; where there are more, the group that began first leaves.
     """
-    groups: dict[tuple[int, int, bool, Positions], list[Look]] = {}
+    groups: dict[Shape, list[Look]] = {}
     waiting = 0
 
-    def leave(shape: tuple[int, int, bool, Positions]) -> list[Look]:
+    def leave(shape: Shape) -> list[Look]:
         nonlocal waiting
         group = groups.pop(shape)
         waiting -= len(group) * group[0].pixels

@@ -54,6 +54,7 @@ def posteriors(
 
     Each picture is rescaled to every smallest side Q of the protocol. The net's scores of a view are averaged over
     positions; then comes the soft-max; posteriors are averaged over view and mirror image, then over views and scales.
+    Of a protocol with `+hcp` the largest score over all of them is taken, then one soft-max.
 
     Args:
         net: an `nn.Module` with `name`, `classes`, `crop` and `score_map`; it is moved to the device.
@@ -87,7 +88,7 @@ def posteriors(
     start = time.perf_counter()
     made_of: Origin = {}
     parts = None
-    values = np.zeros((len(data), len(net.classes)), np.float32)
+    values = np.full((len(data), len(net.classes)), -np.inf if protocol.takes_largest else 0, np.float32)
     share = np.zeros(len(data))  # of each picture's views that has been counted
     if file is not None:
         made_of = origin(net, data, protocol, preset)
@@ -102,13 +103,18 @@ def posteriors(
                 if np.isnan(posterior).any():
                     image = printable(data.images[look.image])
                     raise NetError(f"{net.name}: its scores of {image} are no numbers; train it anew")
-                values[look.image] += look.weight * posterior
+                if protocol.takes_largest:
+                    np.maximum(values[look.image], posterior, out=values[look.image])
+                else:
+                    values[look.image] += look.weight * posterior
                 share[look.image] += look.weight
             if parts:
                 parts.write(values, share > WHOLE)
             if progress:
                 progress(round(share.sum()), len(data))
-    if not protocol.sums_to_one:
+    if protocol.takes_largest:
+        values = softmax(values)
+    elif not protocol.sums_to_one:
         values /= values.sum(axis=1, keepdims=True)
     whole = Posteriors(
         values=values,
@@ -161,13 +167,17 @@ def answers(
     for group in group_by_shape(views, room.pixels):
         pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
         pixels = pictures.permute(0, 3, 1, 2)  # n 3 h w, in channels_last memory
-        yield (
-            group,
-            view_posteriors(net, pixels, mirror=group[0].mirror, room=room, positions=group[0].positions)
-            .float()
-            .cpu()
-            .numpy(),
+        first = group[0]
+        found = view_posteriors(
+            net, pixels, mirror=first.mirror, room=room, positions=first.positions, at_once=first.at_once
         )
+        yield group, found.float().cpu().numpy()
+
+
+def softmax(scores: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
+    """Scores → posteriors, row by row."""
+    found = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return found / found.sum(axis=1, keepdims=True)
 
 
 def kept(file: Path, made_of: Origin, remark: Remark) -> "Posteriors | None":

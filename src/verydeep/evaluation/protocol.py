@@ -69,9 +69,9 @@ def spp(height: int, width: int, crop: int) -> Sequence[View]:
 
 
 def spp_and_whole(height: int, width: int, crop: int) -> Sequence[View]:
-    """Those of spp, and at 256 the whole picture as one more view. Source: the same."""
+    """Those of spp, and at 256 the whole picture as one more view. Source: the same, section 3.1.4."""
     at_256 = min(height, width) == in_proportion(256, crop)
-    return [*spp(height, width, crop), *([whole(height, width)] if at_256 else [])]
+    return [*spp(height, width, crop), *([replace(whole(height, width), at_once=True)] if at_256 else [])]
 
 
 Look = Callable[[int, int, int], Sequence[View]]
@@ -96,7 +96,7 @@ METHODS: Mapping[str, Method] = {
     "spp-96+2": Method(spp_and_whole, scales=(224, 256, 300, 360, 448, 560)),
 }
 PROTOCOLS = ("centre", "ten-crop", "dense", "multi-crop", "dense+multi-crop", "googlenet-144", "spp-96", "spp-96+2")
-Positions = Literal["softmax-last", "softmax-first", "maximum"]
+Positions = Literal["softmax-last", "softmax-first", "maximum", "hcp"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
 LARGEST_SCALE = 8192  # px; more is taken for a slip of the finger
 
@@ -137,7 +137,10 @@ class Protocol:
         terms: of a sum, with their weights.
         positions: how the scores at all positions of a view become one posterior: `softmax-last`, their mean and then
             the soft-max (section 3.2); `softmax-first`, the soft-max at each and then the mean; `maximum`, the soft-max
-            at each and then the largest for each class (Sermanet et al. 2014, "OverFeat", section 3.3).
+            at each and then the largest for each class (Sermanet et al. 2014, "OverFeat", section 3.3). `hcp` goes on
+            from positions to views: the largest score of each class over all positions, mirror images, views and
+            scales, then one soft-max, for pictures with several labels (Wei et al. 2014, "CNN: single-label to
+            multi-label", section 3).
     """
 
     name: str
@@ -188,6 +191,11 @@ class Protocol:
     def weighted(self) -> tuple[tuple[float, "Protocol"], ...]:
         """Its terms with their weights; itself, with weight 1, where it is no sum."""
         return self.terms or ((1.0, self),)
+
+    @property
+    def takes_largest(self) -> bool:
+        """Whether it takes the largest score over all views: of sums, too, whose terms then are all alike."""
+        return self.positions == "hcp"
 
     @property
     def sums_to_one(self) -> bool:
@@ -251,18 +259,27 @@ class Protocol:
 
 
 def total(terms: tuple[tuple[float, Protocol], ...]) -> Protocol:
-    """The protocol whose posteriors are the weighted mean of others'."""
+    """The protocol whose posteriors are the weighted mean of others'; of `hcp` the maximum over the views of all.
+
+    Raises:
+        ProtocolError: some terms are of `hcp`, and others are not, or have weights.
+    """
     parts = [term for _, term in terms]
     scales = dict.fromkeys(scale for part in parts for scale in part.scales)
     name, mirror = "+".join(part.name for part in parts), any(part.mirror for part in parts)
     positions = {part.positions for part in parts}
+    if "hcp" in positions and (len(positions) > 1 or len({weight for weight, _ in terms}) > 1):
+        raise ProtocolError(
+            f"{' + '.join(part.text for part in parts)}: a maximum is no term of a mean and has no weights; use +hcp "
+            "everywhere or nowhere, or fuse what each gives"
+        )
     only = positions.pop() if len(positions) == 1 else "softmax-last"
     return Protocol(name, tuple(scales), mirror, terms=terms, positions=only)
 
 
 TERM = re.compile(
     r"((?P<weight>[0-9.e+-]+)\*)?(?P<name>[^@*]*?)(@(?P<scales>[^@]*?))?(?P<mirror>[+-]mirror)?"
-    r"(\+(?P<positions>softmax-first|maximum))?"
+    r"(\+(?P<positions>softmax-first|maximum|hcp))?"
 )
 
 
@@ -275,8 +292,8 @@ def parse(protocol: str | Protocol, crop: int, net: str = "the net", preset: Pre
     Args:
         protocol: a name of `PROTOCOLS`; scales, by default those of the method for a crop of 224, in proportion, mostly
             round(crop × 256 / 224); `+mirror` or `-mirror`, by default without the mirror image for `centre` and with
-            it for all others; `+softmax-first` or `+maximum`, how positions become one posterior. Or a protocol, to be
-            checked only.
+            it for all others; `+softmax-first` or `+maximum`, how positions become one posterior, or `+hcp`, how all
+            views do. Or a protocol, to be checked only.
         crop: of the net that is to be tested, px.
         net: its name, for errors.
         preset: of the net, whose smallest side is the default instead, if it has one.

@@ -32,6 +32,8 @@ def shared_tests(protocols: Sequence[Protocol]) -> dict[Protocol, Shares]:
 
 def single_tests(protocol: Protocol) -> Shares:
     """The tests at one scale, in one way of looking, that a protocol is the mean of, with their shares."""
+    if protocol.takes_largest:  # which is no mean
+        return {protocol: 1.0}
     shares: dict[Protocol, float] = {}
     for weight, term in protocol.weighted:
         scales = term.scales if term.name in BY_SCALE else ()

@@ -19,6 +19,7 @@ class View:
         width: px.
         mirrored: whether left and right change places.
         side: of the square that the window is resized to once it is cut, px; None: it stays as it is.
+        at_once: whether a net that takes pictures of any size sees it as one, instead of at every position of its crop.
     """
 
     top: int
@@ -27,6 +28,7 @@ class View:
     width: int
     mirrored: bool = False
     side: int | None = None
+    at_once: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
