@@ -68,6 +68,8 @@ class Views(Table):
     smallest_side: Side | None = None  # S fixed, px; by default round(crop × 256 / 224)
     scale_jitter: Annotated[tuple[Side, Side] | None, Listed] = None  # S drawn from this range at each use, px
     area: Annotated[tuple[float, float], Listed] = (0.08, 1.0)  # of the method "random-resized"
+    sides: Annotated[tuple[Side, ...], Listed] = ()  # that the crop is resized to, an epoch each in turn, px: spp-net
+    side_jitter: Annotated[tuple[Side, Side] | None, Listed] = None  # instead drawn anew for each epoch, px
     mirror: bool = True
     rgb_shift: float = Field(0.1, ge=0)  # in deviations of the training set's colours along their axes; 0 for none
     coarse_decode: bool = True  # JPEGs: large ones at a half, a quarter, an eighth, where S allows; colours as stored
@@ -127,7 +129,7 @@ class Recipe(Table):
     @model_validator(mode="after")
     def _agrees(self) -> "Recipe":
         low, high = self.smallest_sides
-        area = self.views.area
+        area, sides = self.views.area, (*self.views.sides, *(self.views.side_jitter or ()))
         refusals = [
             (low > high, f"views.scale_jitter is [{low}, {high}]; write the smaller side first"),
             (self.views.smallest_side and self.views.scale_jitter,
@@ -136,6 +138,12 @@ class Recipe(Table):
              f"views.smallest_side is {low}, less than the crop, {self.crop}; use {self.crop} or more"),
             (not 0 < area[0] <= area[1] <= 1,
              f"views.area is {list(area)}; use two shares in (0, 1], the smaller one first"),
+            (self.views.sides and self.views.side_jitter,
+             "views.sides and views.side_jitter are both given; leave one out"),
+            (self.views.side_jitter and list(sides) != sorted(sides),
+             f"views.side_jitter is {list(sides)}; write the smaller side first"),
+            (max(sides, default=0) > self.crop,
+             f"views.sides has {max(sides, default=0)} px, more than the crop, {self.crop}; use {self.crop} or less"),
             (self.start.graft and self.start.weights, "start.graft and start.weights are both given; leave one out"),
             (self.schedule.warm_up >= self.schedule.epochs,
              f"schedule.warm_up is {self.schedule.warm_up}; use less than schedule.epochs, {self.schedule.epochs}"),

@@ -211,6 +211,8 @@ def training_views(recipe: Recipe, statistics: Statistics) -> TrainingViews:
         rgb_shift=RGBShift.from_covariance(statistics.covariance) if recipe.views.rgb_shift else None,
         sigma=recipe.views.rgb_shift,
         coarse_decode=recipe.views.coarse_decode,
+        sides=recipe.views.sides,
+        side_jitter=recipe.views.side_jitter,
     )
 
 
