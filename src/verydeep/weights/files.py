@@ -36,21 +36,53 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         WeightsError: the file is missing, damaged, or has no card of ours.
     """
+    tensors, metadata = read_tensors(path)
+    text = metadata.get(FORMAT, "null")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        text = metadata.get(FORMAT, "null")
         card = json.loads(text)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path}: no such file of weights") from error
-    except (SafetensorError, ValueError, OSError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: is not a whole safetensors file ({error}); copy it again") from error
     if not isinstance(card, dict):
         raise WeightsError(f"{path}: has no card of verydeep in its metadata; give a file that verydeep wrote")
     if "sha256" in metadata and metadata["sha256"] != checksum(tensors, text):
         raise WeightsError(f"{path}: is damaged (its checksum is another); copy it again")
     return tensors, card
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of any safetensors file.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    with opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata alone.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    with opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; what is wrong with it ends in one line.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file of weights") from error
+    except (SafetensorError, ValueError, OSError) as error:
+        raise WeightsError(f"{path}: is not a whole safetensors file ({error}); copy it again") from error
 
 
 def checksum(tensors: Mapping[str, Tensor], card: str) -> str:

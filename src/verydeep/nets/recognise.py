@@ -1,0 +1,114 @@
+"""Weights from anywhere, under our names, with the net and the sizes that they are of."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from verydeep.data.ilsvrc_classes import ilsvrc_names
+from verydeep.errors import WeightsError
+from verydeep.nets.layers import Layer, place
+from verydeep.nets.net import Net
+from verydeep.weights.download import Progress
+from verydeep.weights.files import load
+from verydeep.weights.find import find_weights
+from verydeep.weights.found import Found
+from verydeep.weights.read import is_own, read_weights
+
+if TYPE_CHECKING:
+    from verydeep.nets.description import NetDescription
+
+
+def open_weights(
+    where: str | Path, nets: Mapping[str, "NetDescription"], name: str | None = None, progress: Progress | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by our names and their card, from a file of ours or of another library, wherever it is.
+
+    Args:
+        where: as in `find_weights`.
+        nets: the registry.
+        name: of the net, if it is known.
+        progress: is told the bytes of a download.
+
+    Raises:
+        WeightsError: they cannot be had or read, or are of no net of the registry.
+    """
+    path, published = find_weights(where, name, progress)
+    if is_own(path):
+        return load(path)
+    found = read_weights(path)
+    if published:
+        found = found.normalised_by(published.mean, published.std, published.top)
+    card = {"weights": str(where), "library": found.library, **recognise(found, nets, str(where), name)}
+    return found.with_normalisation(), card
+
+
+def with_head(tensors: Mapping[str, Tensor], net: Net) -> dict[str, Tensor]:
+    """The tensors, and those of the net's fully connected layers where they lack."""
+    fc = {layer.name for layer in net.plan if layer.kind == "fc"}
+    return {name: value for name, value in net.state_dict().items() if name.rpartition(".")[0] in fc} | dict(tensors)
+
+
+def recognise(
+    found: Found, nets: Mapping[str, "NetDescription"], where: str, name: str | None = None
+) -> dict[str, Any]:
+    """The sizes of a net, as its card has them; no classes where the file has no last layer.
+
+    Args:
+        found: what a reader has read.
+        nets: the registry.
+        where: the file, for errors.
+        name: of the net, if it is known.
+
+    Raises:
+        WeightsError: no net has these layers.
+    """
+    candidates = [net for net in nets.values() if net.name == (name or found.net or net.name)]
+    fitting = [net for net in candidates if _fits(net.plan, found)]
+    if not fitting and not name:
+        first, *_, last = (f"{layer} {'×'.join(map(str, tensor.shape))}" for layer, tensor in found.tensors.items())
+        raise WeightsError(f"{where}: no net here has its layers ({first} to {last}); name a net to see what differs")
+    net = (fitting or candidates)[0]
+    return {"net": net.name, "dropout": 0.5, **_sizes(net, found.tensors)}
+
+
+def _fits(plan: Sequence[Layer], found: Found) -> bool:
+    """Whether a plan has the file's layers, with windows of the same size and stride; fully connected ones may lack."""
+    ours = {layer.name: layer for layer in plan if layer.has_weights or layer.kind == "norm"}
+    theirs = {name.rpartition(".")[0] for name in found.tensors}
+    if theirs - ours.keys() or any(ours[name].kind != "fc" for name in ours.keys() - theirs):
+        return False
+    for layer in plan:
+        if found.windows.get(layer.name, (layer.kernel, layer.stride)) != (layer.kernel, layer.stride):
+            return False
+        if layer.kind == "conv" and layer.name in theirs:
+            shape = found.tensors[f"{layer.name}.weight"].shape
+            if len(shape) != 4 or shape[-1] != layer.kernel:
+                return False
+    return True
+
+
+def _sizes(net: "NetDescription", tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Width, crop, hidden units and classes, by the shapes that the file has."""
+    outputs = {layer.name: tensors[f"{layer.name}.weight"].shape[0] for layer in net.plan if _has(tensors, layer)}
+    convolution, *_, head = (layer for layer in net.plan if layer.has_weights)
+    hidden = {outputs.get(layer.name) for layer in net.plan if layer.kind == "fc" and layer is not head}
+    crop = net.crop
+    for placed in place(net.plan, net.crop):
+        if placed.layer.kind == "fc" and placed.layer.kernel > 1 and _has(tensors, placed.layer):
+            side = tensors[f"{placed.layer.name}.weight"].shape[-1]
+            crop += (side - placed.layer.kernel) * placed.stride
+    count = outputs.get(head.name, 0)
+    wnids = list(ilsvrc_names())
+    return {
+        "width": outputs.get(convolution.name, convolution.outputs) / convolution.outputs,
+        "crop": crop,
+        "hidden": hidden.pop() if len(hidden) == 1 else None,
+        "classes": wnids if count == len(wnids) else [str(place) for place in range(count)],
+    }
+
+
+def _has(tensors: Mapping[str, Tensor], layer: Layer) -> bool:
+    weight = tensors.get(f"{layer.name}.weight")
+    return layer.has_weights and weight is not None and weight.dim() > 1

@@ -1,0 +1,108 @@
+"""PyTorch's files (`.pth`, `.pt`, `.bin`): state dicts in a zip archive or in the older row of pickles.
+
+Their pickles are read by torch's own reader with `weights_only`, which calls nothing but what makes tensors, and only
+after a look at the numbers in them: docs/decisions/092-sizes-before-memory.md.
+"""
+
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from verydeep.errors import WeightsError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which checkpoints of trainings keep their weights
+PREFIX = "module."  # of names that DataParallel saved
+WHOLE_NUMBERS = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"})
+LONGEST_PICKLE = 64 * 2**20  # bytes; that of a VGG net has 5,000
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict, by name, none of which takes memory beyond what the file has.
+
+    Raises:
+        WeightsError: the file is damaged, would run code, or holds no state dict.
+    """
+    archive = zipfile.is_zipfile(path)
+    try:
+        with path.open("rb") as file:
+            _check_zip(file, path) if archive else _check_pickles(file, path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged file may trip over anything
+        raise WeightsError(f"{path}: {_reason(error)}") from None
+    for wrapper in WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    return _tensors(loaded, path)
+
+
+def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """What is a plain tensor among what was loaded."""
+    named = loaded if isinstance(loaded, Mapping) else {}
+    tensors = {str(name).removeprefix(PREFIX): tensor for name, tensor in named.items() if isinstance(tensor, Tensor)}
+    if not tensors:
+        raise WeightsError(f"{path}: holds no state dict but a {type(loaded).__name__}; save net.state_dict()")
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise WeightsError(f"{path}: {name} is no plain tensor; save it as one")
+        if tensor.numel() * tensor.element_size() > path.stat().st_size:
+            shape = "×".join(map(str, tensor.shape))
+            raise WeightsError(f"{path}: {name} says that it is {shape}, more than the file has; copy it again")
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _check_zip(file: IO[bytes], path: Path) -> None:
+    """Refuse what would unpack to more than it is, and programs."""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        names = [entry.filename.partition("/")[2] for entry in entries]
+        if any(name.startswith("code/") or name == "constants.pkl" for name in names):
+            raise WeightsError(f"{path}: is a program (TorchScript), which is not run here; save its state_dict()")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise WeightsError(f"{path}: is compressed, which torch.save does not do; save it with torch.save")
+        if "data.pkl" not in names:
+            raise WeightsError(f"{path}: is an archive, but not of weights; give a file of a kind in docs/weights.md")
+        listed = entries[names.index("data.pkl")]
+        if listed.file_size > LONGEST_PICKLE:
+            raise WeightsError(
+                f"{path}: its list of tensors is {listed.file_size:,} bytes long; save the weights alone"
+            )
+        with archive.open(listed) as pickle:
+            _check_numbers(pickle, path)
+
+
+def _check_pickles(file: IO[bytes], path: Path) -> None:
+    """Look at the pickles of the older format: a magic number, a version, the machine, the tensors, their order."""
+    for _ in range(2):
+        for _ in pickletools.genops(file):
+            pass
+    _check_numbers(file, path)
+    _check_numbers(file, path)
+
+
+def _check_numbers(pickle: IO[bytes], path: Path) -> None:
+    """Refuse a pickle whose sizes, summed, are beyond what its file can have: torch takes memory for them first."""
+    most = 4 * path.stat().st_size  # a size, a stride and a length for each number of two bytes or more
+    total = 0
+    argument: Any
+    for opcode, argument, _ in pickletools.genops(pickle):
+        if opcode.name in WHOLE_NUMBERS:
+            total += abs(argument)
+        if total > most:
+            raise WeightsError(f"{path}: says that it holds more than the file has; copy it again")
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file that torch does not read."""
+    name = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:class|global|operand)[^\w]+([\w.]+)", str(error))
+    if name:
+        return f"refused, it would call {name[1] or name[2]}, which weights have no need of; save net.state_dict()"
+    text = " ".join(str(error).split())[:80] or type(error).__name__
+    return f"is not a whole file of PyTorch's ({text}); copy it again"
