@@ -10,10 +10,11 @@ from verydeep.data.ilsvrc_classes import ilsvrc_names
 from verydeep.errors import WeightsError
 from verydeep.nets.layers import Layer, place
 from verydeep.nets.net import Net
+from verydeep.nets.stack import RESPONSES
 from verydeep.weights.download import Progress
 from verydeep.weights.files import load
 from verydeep.weights.find import find_weights
-from verydeep.weights.found import Found
+from verydeep.weights.found import Found, Step
 from verydeep.weights.read import is_own, read_weights
 
 if TYPE_CHECKING:
@@ -69,24 +70,39 @@ def recognise(
     if not fitting and not name:
         first, *_, last = (f"{layer} {'×'.join(map(str, tensor.shape))}" for layer, tensor in found.tensors.items())
         raise WeightsError(f"{where}: no net here has its layers ({first} to {last}); name a net to see what differs")
-    net = (fitting or candidates)[0]
-    return {"net": net.name, "dropout": 0.5, **_sizes(net, found.tensors)}
+    sized = [(net, _sizes(net, found.tensors)) for net in fitting or candidates]
+    exact = [(net, sizes) for net, sizes in sized if _has_outputs(net, sizes, found.tensors)]
+    net, sizes = (exact or sized)[0]
+    return {"net": net.name, "dropout": 0.5, **sizes}
 
 
 def _fits(plan: Sequence[Layer], found: Found) -> bool:
-    """Whether a plan has the file's layers, with windows of the same size and stride; fully connected ones may lack."""
+    """Whether a plan has the file's layers, of the same kernels and steps; fully connected ones may lack."""
     ours = {layer.name: layer for layer in plan if layer.has_weights or layer.kind == "norm"}
     theirs = {name.rpartition(".")[0] for name in found.tensors}
     if theirs - ours.keys() or any(ours[name].kind != "fc" for name in ours.keys() - theirs):
         return False
+    side_by_side = any(layer.after for layer in plan)
+    if found.steps and not side_by_side and list(found.steps) != [_step(layer) for layer in plan if _is_step(layer)]:
+        return False
     for layer in plan:
-        if found.windows.get(layer.name, (layer.kernel, layer.stride)) != (layer.kernel, layer.stride):
-            return False
         if layer.kind == "conv" and layer.name in theirs:
             shape = found.tensors[f"{layer.name}.weight"].shape
             if len(shape) != 4 or shape[-1] != layer.kernel:
                 return False
     return True
+
+
+def _is_step(layer: Layer) -> bool:
+    return layer.kind in ("conv", "pool", "mean", "lrn")
+
+
+def _step(layer: Layer) -> Step:
+    """A layer as a reader states it."""
+    if layer.kind == "lrn":
+        return "lrn", *RESPONSES[layer.reading]
+    groups = (layer.groups,) if layer.kind == "conv" else ()
+    return layer.kind, layer.kernel, layer.stride, layer.padding, *groups
 
 
 def _sizes(net: "NetDescription", tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -107,6 +123,13 @@ def _sizes(net: "NetDescription", tensors: Mapping[str, Tensor]) -> dict[str, An
         "hidden": hidden.pop() if len(hidden) == 1 else None,
         "classes": wnids if count == len(wnids) else [str(place) for place in range(count)],
     }
+
+
+def _has_outputs(net: "NetDescription", sizes: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a net of these sizes has layers as wide as the tensors."""
+    width, crop, hidden, count = sizes["width"], sizes["crop"], sizes["hidden"], len(sizes["classes"])
+    plan = net.build(num_classes=count or net.num_classes, width=width, crop=crop, hidden=hidden)
+    return all(tensors[f"{layer.name}.weight"].shape[0] == layer.outputs for layer in plan if _has(tensors, layer))
 
 
 def _has(tensors: Mapping[str, Tensor], layer: Layer) -> bool:

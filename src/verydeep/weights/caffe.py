@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from verydeep.errors import WeightsError
-from verydeep.weights.found import NO_STD, VGG_MEAN, Colours, Found, as_windows
+from verydeep.weights.found import NO_STD, VGG_MEAN, Colours, Found, Step, as_windows
 from verydeep.weights.protobuf import Message, floats, messages, packed, read_message, text, varints
 
 
@@ -28,13 +28,14 @@ class Fields:
     blobs: int
     convolution: int
     pooling: int
+    response: int
     transform: int
 
 
 V1, V2 = 2, 100  # the fields of NetParameter that hold layers
 LAYERS = {
-    V1: Fields(name=4, kind=5, blobs=6, convolution=10, pooling=19, transform=36),
-    V2: Fields(name=1, kind=2, blobs=7, convolution=106, pooling=121, transform=100),
+    V1: Fields(name=4, kind=5, blobs=6, convolution=10, pooling=19, response=18, transform=36),
+    V2: Fields(name=1, kind=2, blobs=7, convolution=106, pooling=121, response=118, transform=100),
 }
 V0 = 1  # the field of V1's layers that holds older ones
 SHAPE, DIM, DATA, DOUBLE_DATA = 7, 1, 5, 8  # of BlobProto and its BlobShape
@@ -52,13 +53,13 @@ class CaffeLayer:
     Attributes:
         name: as the file has it.
         blobs: weights and biases, of single precision.
-        window: kernel and stride of a convolution or pool, where they are stated.
+        steps: what it does, where it is one of a net's steps and that is stated.
         mean: BGR, 0 to 255, of a layer of data.
     """
 
     name: str
     blobs: tuple[Float[np.ndarray, "..."], ...]
-    window: tuple[int, int] | None
+    steps: tuple[Step, ...]
     mean: tuple[float, ...]
 
 
@@ -97,7 +98,7 @@ def read_caffe(path: Path) -> Found:
         if _comes_before("pool1", "norm1", layers):
             raise WeightsError(f"{path}: is CaffeNet, which normalises after pooling; that net is not here, AlexNet is")
         mean = _mean(layers, ALEXNET_MEAN)
-    return Found("caffe", tensors, mean, NO_STD, {layer.name: layer.window for layer in layers if layer.window})
+    return Found("caffe", tensors, mean, NO_STD, tuple(step for layer in layers for step in layer.steps))
 
 
 def _layers(content: memoryview, path: Path) -> Iterator[CaffeLayer]:
@@ -107,23 +108,43 @@ def _layers(content: memoryview, path: Path) -> Iterator[CaffeLayer]:
             if number == V1 and V0 in message:
                 raise WeightsError(f"{path}: has layers of Caffe's first kind; upgrade it with Caffe's own tool")
             name = text(message, fields.name)
-            windows = [
-                _window(parameters, kernel, stride)
-                for field, kernel, stride in ((fields.convolution, 4, 6), (fields.pooling, 2, 3))
-                for parameters in messages(message, field)
+            steps = [
+                *(_convolution(parameters) for parameters in messages(message, fields.convolution)),
+                *(_pool(parameters) for parameters in messages(message, fields.pooling)),
+                *(_response(parameters) for parameters in messages(message, fields.response)),
             ]
             yield CaffeLayer(
                 name,
                 tuple(_blob(blob, f"{path}: {name}") for blob in messages(message, fields.blobs)),
-                windows[-1] if windows else None,
+                tuple(steps),
                 tuple(mean for data in messages(message, fields.transform) for mean in floats(data, MEAN_VALUE)),
             )
 
 
-def _window(parameters: Message, kernel: int, stride: int) -> tuple[int, int] | None:
-    """Kernel and stride of a square window, by the numbers of their fields."""
-    kernels, strides = varints(parameters, kernel), varints(parameters, stride) or (1,)
-    return (kernels[0], strides[0]) if kernels else None
+def _convolution(parameters: Message) -> Step:
+    """Kernel, stride, padding and groups of a ConvolutionParameter."""
+    kernel, stride = _last(parameters, 4, 11), _last(parameters, 6, 13, default=1)
+    return "conv", kernel, stride, _last(parameters, 3, 9), _last(parameters, 5, default=1)
+
+
+def _pool(parameters: Message) -> Step:
+    """Kernel, stride and padding of a PoolingParameter."""
+    kind = "mean" if _last(parameters, 1) else "pool"
+    return kind, _last(parameters, 2, 5), _last(parameters, 3, 7, default=1), _last(parameters, 4, 9)
+
+
+def _response(parameters: Message) -> Step:
+    """Size, alpha, beta and k of an LRNParameter."""
+    kind = "lrn within a channel" if _last(parameters, 4) else "lrn"
+    alpha, beta, k = (
+        float(f"{(floats(parameters, field) or (usual,))[-1]:.6g}") for field, usual in ((2, 1.0), (3, 0.75), (5, 1.0))
+    )
+    return kind, _last(parameters, 1, default=5), alpha, beta, k
+
+
+def _last(parameters: Message, *numbers: int, default: int = 0) -> int:
+    """The whole number in the first of some fields that is there."""
+    return next((varints(parameters, number)[-1] for number in numbers if number in parameters), default)
 
 
 def _blob(blob: Message, where: str) -> Float[np.ndarray, "..."]:

@@ -1,7 +1,7 @@
 """What a reader makes of another library's file: tensors under our layers' names, for RGB pixels from 0 to 255."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isqrt
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from verydeep.errors import WeightsError
 
 Colours = tuple[float, float, float]
+Step = tuple[str | float, ...]  # ("conv", kernel, stride, padding, groups), ("pool", kernel, stride, padding) or
+# ("lrn", size, alpha, beta, k)
 
 IMAGENET_MEAN: Colours = (
     0.485 * 255,
@@ -32,7 +34,7 @@ class Found:
         tensors: by our layers' names; the fully connected layers may be missing, from the last or all.
         mean: RGB, 0 to 255, that the library takes off before the net.
         std: what it divides by, in levels of 255.
-        windows: kernel and stride of layers, as far as the file states them.
+        steps: its convolutions, pools and response normalisations in the order of the data, if the file states them.
         net: where the layout is that of one net alone, its name here.
     """
 
@@ -40,7 +42,7 @@ class Found:
     tensors: Mapping[str, Tensor]
     mean: Colours
     std: Colours
-    windows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    steps: Sequence[Step] = ()
     net: str = ""
 
     def normalised_by(self, mean: Colours, std: Colours, top: bool = True) -> "Found":

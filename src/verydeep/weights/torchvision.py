@@ -13,17 +13,18 @@ PLACE = re.compile(r"features\.(\d+)\.(\w+)")
 
 
 def from_torchvision(tensors: Mapping[str, Tensor], where: str) -> Found | None:
-    """The weights of a VGG net, with batch normalisation or without; None if the names are not torchvision's.
+    """The weights of a VGG net, batch normalisation or not, or of its AlexNet; None if the names are not torchvision's.
 
     Raises:
-        WeightsError: the names are torchvision's, but of no VGG net.
+        WeightsError: the names are torchvision's, but of neither.
     """
     if "features.0.weight" not in tensors or not any(name.startswith("classifier.") for name in tensors):
         return None
-    found = trunk(tensors, where)
+    net = "alexnet-torchvision" if tensors["features.0.weight"].shape[-1:] == (11,) else ""
+    found = trunk(tensors, where, blocks=not net)
     places = sorted({int(name.split(".")[1]) for name in tensors if re.fullmatch(r"classifier\.\d+\.weight", name)})
     if len(places) != len(FC):
-        raise WeightsError(f"{where}: its classifier has {len(places)} layers, a VGG net's has {len(FC)}")
+        raise WeightsError(f"{where}: its classifier has {len(places)} layers, where a VGG net has {len(FC)}")
     channels = found[last_convolution(found)].shape[0]
     for layer, place in zip(FC, places, strict=True):
         weight = tensors[f"classifier.{place}.weight"]
@@ -31,11 +32,11 @@ def from_torchvision(tensors: Mapping[str, Tensor], where: str) -> Found | None:
             weight = as_windows(weight, channels, f"{where}: classifier.{place}")
         found[f"{layer}.weight"], found[f"{layer}.bias"] = weight, bias(tensors, f"classifier.{place}", where)
         channels = weight.shape[0]
-    return Found("torchvision", found, IMAGENET_MEAN, IMAGENET_STD)
+    return Found("torchvision", found, IMAGENET_MEAN, IMAGENET_STD, net=net)
 
 
-def trunk(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """The convolutions and normalisations of `features.N`, by our names.
+def trunk(tensors: Mapping[str, Tensor], where: str, *, blocks: bool = True) -> dict[str, Tensor]:
+    """The convolutions and normalisations of `features.N`, by our names, which count blocks in VGG nets only.
 
     A convolution comes two places after the one before it (three, where both are normalised), or one more if a pool
     stands between: so the places tell the blocks.
@@ -49,7 +50,7 @@ def trunk(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     step = 3 if normalised else 2
     found: dict[str, Tensor] = {}
     block, index, before = 1, 0, -step
-    for place in kernels:
+    for number, place in enumerate(kernels, 1):
         if place - before not in (step, step + 1):
             raise WeightsError(f"{where}: features.{place} is not where a VGG net has a convolution; name its own net")
         block, index = (block, index + 1) if place - before == step else (block + 1, 1)
@@ -57,9 +58,9 @@ def trunk(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
         parts: dict[str, tuple[int, tuple[str, ...]]] = {"conv": (place, ("weight", "bias"))}
         if normalised:
             parts["norm"] = (place + 1, ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))
-        for kind, (number, words) in parts.items():
-            for word in words:
-                found[f"{kind}{block}_{index}.{word}"] = _tensor(tensors, number, word, where)
+        label = f"{block}_{index}" if blocks else f"{number}"
+        for kind, (at, words) in parts.items():
+            found |= {f"{kind}{label}.{word}": _tensor(tensors, at, word, where) for word in words}
     return found
 
 
