@@ -74,7 +74,12 @@ HOMES = {  # where each name lives; the same as for the type checker above
 }
 
 
+ROOMS = ("transfer",)  # that can be used as `verydeep.transfer.…` without importing them
+
+
 def __getattr__(name: str) -> Any:
+    if name in ROOMS:
+        return import_module(f"verydeep.{name}")
     if name not in HOMES:
         raise AttributeError(f"module 'verydeep' has no attribute {name!r}")
     value = getattr(import_module(HOMES[name]), name)

@@ -40,6 +40,10 @@ class TrainingError(VerydeepError):
     """A training that cannot start, cannot go on, or has stalled."""
 
 
+class TransferError(VerydeepError):
+    """Descriptors, labels or a classifier that do not fit each other, or pictures that cannot be divided."""
+
+
 class StudyError(VerydeepError):
     """A study with a circle, a missing run or an unknown table, or one of which a run failed."""
 

@@ -1,0 +1,31 @@
+"""Descriptors of a fixed net → a linear classifier: appendix B, for any pictures.
+
+The names below are loaded when they are first used, as those of `verydeep` itself.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from verydeep.transfer.precision import average_precision, mean_average_precision
+    from verydeep.transfer.recall import mean_class_recall
+
+__all__ = ["average_precision", "mean_average_precision", "mean_class_recall"]
+
+HOMES = {
+    "average_precision": "verydeep.transfer.precision",
+    "mean_average_precision": "verydeep.transfer.precision",
+    "mean_class_recall": "verydeep.transfer.recall",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'verydeep.transfer' has no attribute {name!r}")
+    value = getattr(import_module(HOMES[name]), name)
+    globals()[name] = value  # so that the next use comes here no more
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
