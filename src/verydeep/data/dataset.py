@@ -73,6 +73,15 @@ class Dataset(ABC):
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of the picture, without decoding it."""
 
+    def content(self, index: int) -> bytes:
+        """A hash of the picture: equal where two are the same, whatever they are called.
+
+        Raises:
+            PictureError: it cannot be read.
+        """
+        picture = self.picture(index)
+        return hashlib.sha256(str(picture.shape).encode() + picture.tobytes()).digest()
+
     def subset(self, indices: Sequence[int] | Int[np.ndarray, " k"]) -> "Dataset":
         """The pictures at these indices, in their order, under the same classes."""
         return replace(self, **self._part(np.asarray(indices, np.int64).reshape(-1)))
@@ -123,6 +132,10 @@ class PictureFiles(Dataset):
     def encoded(self, index: int) -> bytes:
         """The bytes of the picture's file."""
         return self._read(index, -1)
+
+    def content(self, index: int) -> bytes:
+        """A hash of the file's bytes: see `Dataset.content`."""
+        return hashlib.sha256(self.encoded(index)).digest()
 
     def picture(
         self, index: int, at_least: int | None = None, fast: bool = False, rows: Rows | None = None

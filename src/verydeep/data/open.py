@@ -4,6 +4,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
+from verydeep.data.caltech import find_caltech, open_caltech
 from verydeep.data.cifar import cifar_version, open_cifar
 from verydeep.data.dataset import Dataset
 from verydeep.data.digits import is_digits, open_digits
@@ -11,6 +12,7 @@ from verydeep.data.folders import open_folders
 from verydeep.data.ilsvrc import is_ilsvrc, open_ilsvrc
 from verydeep.data.table import open_table
 from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
+from verydeep.data.voc import find_voc, open_voc, open_voc_actions
 from verydeep.errors import DatasetError
 from verydeep.pictures.decode import MAX_MEGAPIXELS
 
@@ -19,6 +21,10 @@ OPEN: dict[str, Callable[[Path, str, float], Dataset]] = {
     "tiny-imagenet": open_tiny_imagenet,
     "cifar-10": open_cifar,
     "cifar-100": open_cifar,
+    "caltech-101": open_caltech,
+    "caltech-256": open_caltech,
+    "voc": open_voc,
+    "voc-actions": open_voc_actions,
     "digits": open_digits,
     "folders": open_folders,
     "table": open_table,
@@ -32,8 +38,8 @@ def open_dataset(
 
     Args:
         path: a folder or a CSV file; "digits" is the built-in set, made in the user's cache folder on first use.
-        split: "train", "val" or "test". CIFAR's test split stands in for "val"; class folders without split folders
-            are one split, "all", whatever is asked.
+        split: "train", "val" or "test"; VOC also has "trainval". CIFAR's test split stands in for "val". Caltech, and
+            class folders without split folders, are one split, "all", whatever is asked.
         kind: the format, where it is not to be recognised: a key of `OPEN`.
         max_megapixels: pictures beyond it are refused.
 
@@ -63,6 +69,11 @@ def recognise(root: Path) -> str:
         return "digits"
     if is_tiny_imagenet(root):
         return "tiny-imagenet"
+    if find_voc(root):
+        return "voc"
+    caltech = find_caltech(root)
+    if caltech is not None:
+        return caltech.kind
     version = cifar_version(root)
     if version is not None:
         return version.kind
