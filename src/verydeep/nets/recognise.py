@@ -100,7 +100,7 @@ def _is_step(layer: Layer) -> bool:
 def _step(layer: Layer) -> Step:
     """A layer as a reader states it."""
     if layer.kind == "lrn":
-        return "lrn", *RESPONSES[layer.reading]
+        return "lrn", *RESPONSES.get(layer.reading, ())
     groups = (layer.groups,) if layer.kind == "conv" else ()
     return layer.kind, layer.kernel, layer.stride, layer.padding, *groups
 

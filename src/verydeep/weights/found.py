@@ -11,7 +11,7 @@ from torch import Tensor
 from verydeep.errors import WeightsError
 
 Colours = tuple[float, float, float]
-Step = tuple[str | float, ...]  # ("conv", kernel, stride, padding, groups), ("pool", kernel, stride, padding) or
+Step = tuple[str | int | float, ...]  # ("conv", kernel, stride, padding, groups), ("pool", kernel, stride, padding) or
 # ("lrn", size, alpha, beta, k)
 
 IMAGENET_MEAN: Colours = (
