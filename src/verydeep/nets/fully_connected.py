@@ -1,5 +1,6 @@
 """Fully connected layers that slide: convolutions in meaning, matrix products in fact."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, channels_last, nn
 from torch.nn import functional as F
@@ -18,7 +19,9 @@ class FullyConnected(nn.Conv2d):
         super().__init__(inputs, outputs, kernel)
 
     def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k u v"]:
-        """The outputs at every position of the window."""
+        """The outputs at every position of the window; what is exported gets the plain operation."""
+        if torch.compiler.is_exporting():
+            return super().forward(maps)
         side = self.kernel_size[0]
         windows = maps.unfold(2, side, 1).unfold(3, side, 1)  # n c u v side side
         n, _, u, v = windows.shape[:4]

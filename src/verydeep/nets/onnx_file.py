@@ -29,6 +29,7 @@ TYPES: Mapping[str, np.dtype[Any]] = {
     "tensor(float16)": np.dtype("float16"),
     "tensor(double)": np.dtype("float64"),
 }
+SCORE_MAP = "score_map"  # the output that is taken of several: our own files give both scores and their map
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "value_range": 1.0}  # most nets', RGB
 
 
@@ -115,9 +116,11 @@ class OnnxFile(nn.Module):
         digest = hashlib.sha256(path.read_bytes()).digest()
         self.sha256 = nn.Buffer(torch.tensor(list(digest), dtype=torch.uint8))  # all that there is to tell weights by
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
+        names = [output.name for output in outputs]
+        if len(inputs) != 1 or (len(names) != 1 and SCORE_MAP not in names):
             what = f"{len(inputs)} inputs and {len(outputs)} outputs"
             raise NetError(f"{path}: has {what}, where pictures go in and scores come out; export these alone")
+        self.output = SCORE_MAP if SCORE_MAP in names else names[0]
         self.input, shape = inputs[0].name, list(inputs[0].shape)
         if len(shape) != 4 or 3 not in (shape[1], shape[3]) or inputs[0].type not in TYPES:
             raise NetError(f"{path}: takes {inputs[0].type} {shape}, not pictures [n, 3, h, w]; export it for these")
@@ -167,7 +170,7 @@ class OnnxFile(nn.Module):
         for start in range(0, len(values), size):
             part = values[start : start + size]
             filled = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), self.dtype)])
-            parts.append(self.session.run(None, {self.input: filled})[0][: len(part)])
+            parts.append(self.session.run([self.output], {self.input: filled})[0][: len(part)])
         scores = torch.from_numpy(np.concatenate(parts)).to(pixels.device)
         return scores.clamp(min=torch.finfo(scores.dtype).tiny).log() if self.posteriors else scores
 

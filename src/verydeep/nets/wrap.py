@@ -13,7 +13,11 @@ from verydeep.nets.score_map import Cut, Unmappable, find_cut, one_line, slide
 from verydeep.pictures.preset import OURS, Preset
 
 Number = int | float
-MULTIPLES = (1, 32)  # px by which sides may exceed the crop's: some modules halve them five times without remainder
+TRIALS = (  # px of which sides may exceed the crop's by a multiple, and by how many sevenths of it they do for a trial
+    (1, (2, 3)),
+    (1, (4, 6)),  # for a map of few cells, of which two sevenths of the crop are none
+    (32, (2, 3)),  # some modules halve sides five times without remainder
+)
 
 
 def wrap(
@@ -175,9 +179,9 @@ def _try_out(net: Wrapped) -> Wrapped:
         side = f"{net.crop} × {net.crop} px"
         raise NetError(f"{net.name}: fails on a crop of {side} ({one_line(error)}); give its own crop") from error
     _check_scores(net, given)
-    for multiple in MULTIPLES:
+    for multiple, (higher, wider) in TRIALS:
         # By two and three cells of seven; halved again and again, one side is odd if rounded down, the other if up.
-        extra = (max(1, 2 * net.crop // 7 - 1), 3 * net.crop // 7 + 1)
+        extra = (max(1, higher * net.crop // 7 - 1), wider * net.crop // 7 + 1)
         sides = (net.crop + -(-pixels // multiple) * multiple for pixels in extra)
         try:
             net.cut = find_cut(net.scores, crop, _noise(net, *sides))
