@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from verydeep.evaluation.evaluate import evaluate
     from verydeep.evaluation.fuse import fuse
     from verydeep.evaluation.posteriors import Posteriors, posteriors
+    from verydeep.nets.export import export_net
     from verydeep.nets.features import features
     from verydeep.nets.fold import fold
     from verydeep.nets.net import Net
@@ -36,6 +37,7 @@ __all__ = [
     "VerydeepError",
     "create_net",
     "evaluate",
+    "export_net",
     "features",
     "fold",
     "fuse",
@@ -59,6 +61,7 @@ HOMES = {  # where each name lives; the same as for the type checker above
     "Recipe": "verydeep.training.recipe",
     "create_net": "verydeep.nets.registry",
     "evaluate": "verydeep.evaluation.evaluate",
+    "export_net": "verydeep.nets.export",
     "features": "verydeep.nets.features",
     "fold": "verydeep.nets.fold",
     "fuse": "verydeep.evaluation.fuse",
@@ -74,7 +77,7 @@ HOMES = {  # where each name lives; the same as for the type checker above
 }
 
 
-ROOMS = ("transfer",)  # that can be used as `verydeep.transfer.…` without importing them
+ROOMS = ("localisation", "transfer")  # that can be used as `verydeep.transfer.…` without importing them
 
 
 def __getattr__(name: str) -> Any:

@@ -40,6 +40,10 @@ class TrainingError(VerydeepError):
     """A training that cannot start, cannot go on, or has stalled."""
 
 
+class LocalisationError(VerydeepError):
+    """Predictions, boxes or a localiser that do not fit each other."""
+
+
 class TransferError(VerydeepError):
     """Descriptors, labels or a classifier that do not fit each other, or pictures that cannot be divided."""
 

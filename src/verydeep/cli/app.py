@@ -16,6 +16,7 @@ from verydeep.cli.data import data
 from verydeep.cli.demo import demo
 from verydeep.cli.evaluate import evaluate
 from verydeep.cli.fuse import fuse
+from verydeep.cli.localise import localise
 from verydeep.cli.nets import nets
 from verydeep.cli.predict import predict
 from verydeep.cli.report import report
@@ -35,6 +36,7 @@ app = typer.Typer(
 for command in (demo, nets, train, evaluate, fuse, predict, reproduce, report):
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(localise, name="localise")
 
 
 def print_version(wanted: bool) -> bool:

@@ -29,7 +29,7 @@ def digits(
 
 @data.command()
 def check(data: Data, split: Split = "val", kind: Kind = None, threads: Threads = None, json: Json = None) -> None:
-    """Name the bad pictures of a data set.
+    """Name the bad pictures and the bad boxes of a data set.
 
     Decodes every picture of one split of DATA, and says what kinds and sizes there are.
     """
@@ -45,7 +45,7 @@ def check(data: Data, split: Split = "val", kind: Kind = None, threads: Threads 
     if json:
         write_rows(json, [result.to_dict()])
     show(str(result))
-    if result.bad:
+    if result.bad or result.bad_boxes:
         raise typer.Exit(2)
 
 

@@ -1,4 +1,4 @@
-"""Every picture of a data set decoded once: which are bad, and what kinds and sizes there are."""
+"""Every picture of a data set decoded once: which are bad, what kinds and sizes there are, and which boxes are bad."""
 
 import io
 from collections import Counter
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from verydeep.data.annotations import read_boxes, reader
 from verydeep.data.dataset import UNLABELLED, Dataset, PictureFiles
 from verydeep.data.paths import printable
 from verydeep.errors import PictureError
@@ -45,6 +46,9 @@ class Check:
         smallest: short side and name of the smallest.
         per_class: fewest and most pictures of a class.
         unlabelled: pictures without a label.
+        boxes: good boxes of the pictures' own classes; None where the data set has none.
+        bad_boxes: image and reason, of everything that is wrong with boxes.
+        without_boxes: pictures of ILSVRC's training split that nobody drew boxes for, which is as it should be.
         remarks: the data set's own.
     """
 
@@ -60,6 +64,9 @@ class Check:
     smallest: list[tuple[int, str]] = field(default_factory=list)
     per_class: tuple[int, int] = (0, 0)
     unlabelled: int = 0
+    boxes: int | None = None
+    bad_boxes: list[tuple[str, str]] = field(default_factory=list)
+    without_boxes: int = 0
     remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -69,6 +76,7 @@ class Check:
         """The report for a person, the bad pictures first, each on a line."""
         heights, widths = zip(*self.sizes, strict=True) if self.sizes else ((0,), (0,))
         lines = [f"bad: {reason}" for _, reason in self.bad]
+        lines += [f"bad box: {reason}" for _, reason in self.bad_boxes]
         lines += [f"another format than its name says, but read: {name}" for name in self.misnamed]
         lines += self.remarks
         lines += [
@@ -82,12 +90,16 @@ class Check:
             f"most often {', '.join(f'{w}x{h} ({n})' for (h, w), n in self.sizes.most_common(3))}",
             f"shortest sides: {', '.join(f'{side} px {name}' for side, name in self.smallest)}",
         ]
+        if self.boxes is not None:
+            without = f"; {self.without_boxes:,} pictures have none" if self.without_boxes else ""
+            lines.append(f"boxes: {self.boxes:,} good ones, {len(self.bad_boxes)} bad{without}")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values, for JSON; sizes as height, width, pictures, the most frequent first."""
         return vars(self) | {
             "bad": [{"image": image, "reason": reason} for image, reason in self.bad],
+            "bad_boxes": [{"image": image, "reason": reason} for image, reason in self.bad_boxes],
             "sizes": [[*size, count] for size, count in self.sizes.most_common()],
         }
 
@@ -114,6 +126,7 @@ def check(dataset: Dataset, threads: int = 2, progress: Callable[[int, int], Non
     def look_at(start: int) -> list["_Seen"]:
         return [_look(dataset, index) for index in range(start, min(start + CHUNK, len(dataset)))]
 
+    check_boxes(result, dataset, threads)
     with ThreadPoolExecutor(threads, thread_name_prefix="check") as pool:
         for chunk in pool.map(look_at, range(0, len(dataset), CHUNK)):
             for seen in chunk:
@@ -121,6 +134,18 @@ def check(dataset: Dataset, threads: int = 2, progress: Callable[[int, int], Non
             if progress:
                 progress(result.sizes.total() + len(result.bad), len(dataset))
     return result
+
+
+def check_boxes(result: Check, dataset: Dataset, threads: int) -> None:
+    """Say what is wrong with the boxes of a data set that has any."""
+    if reader(dataset) is None:
+        return
+    found = read_boxes(dataset, "skip", threads)
+    usual = dataset.kind == "ilsvrc" and dataset.split == "train"
+    bad = [trouble for trouble in found.troubles if trouble.kind != "missing" or not usual]
+    result.boxes = len(found.values)
+    result.bad_boxes = [(trouble.image, trouble.reason) for trouble in bad]
+    result.without_boxes = len(found.troubles) - len(bad)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def _wnids_of_ids(root: Path, ground_truth: Path) -> tuple[Path, dict[str, str]]
     path = _kit_file(root, "map_clsloc.txt", "meta.mat", "meta_clsloc.mat")
     if path is None:
         raise DatasetError(f"{ground_truth}: its ids need the kit's meta.mat or map_clsloc.txt beside it")
-    return path, {key: wnid for key, wnid, _ in _table(path)}
+    return path, {key: wnid for key, wnid, _ in read_class_table(path)}
 
 
 def _names(root: Path) -> dict[str, str]:
@@ -171,10 +171,10 @@ def _names(root: Path) -> dict[str, str]:
     if path is not None:
         return dict(line.split(maxsplit=1) for line in read_lines(path) if len(line.split(maxsplit=1)) == 2)
     path = _kit_file(root, "map_clsloc.txt", "meta.mat", "meta_clsloc.mat")
-    return {} if path is None else {wnid: words for _, wnid, words in _table(path)}
+    return {} if path is None else {wnid: words for _, wnid, words in read_class_table(path)}
 
 
-def _table(path: Path) -> list[tuple[str, str, str]]:
+def read_class_table(path: Path) -> list[tuple[str, str, str]]:
     """Id, wnid and names of each class: from lines like `n02119789 1 kit_fox`, or from the struct `synsets`."""
     if path.suffix == ".txt":
         rows = [line.split(maxsplit=2) for line in read_lines(path) if line.strip()]
