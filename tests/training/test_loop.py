@@ -75,6 +75,31 @@ def test_three_steps_are_gradient_descent_with_momentum_and_l2(small, ready, dec
         torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5)  # a fused step rounds differently
 
 
+def test_losses_of_side_heads_are_added_with_their_weight_and_not_reported(small, ready):
+    chosen = {"dropout": 0.0, "side_heads": 0.3}
+    recipe = small(net="googlenet", hidden=None, width=0.0625, regularisation=chosen, optimizer={"batch": 8})
+    state, feed, compute = prepared = ready(recipe)
+    twin = copy.deepcopy(state.net).train()
+    pixels, labels = next(next(iter(feed.batches(0))).parts(8, compute.device))
+    main, *sides = (F.cross_entropy(scores, labels) for scores in twin.training_scores(pixels))
+    assert len(sides) == 2
+    (main + 0.3 * sides[0] + 0.3 * sides[1]).backward()
+    yielded, _ = run(recipe, prepared, steps=1)
+    torch.testing.assert_close(yielded[0].loss, main.detach())
+    for (name, found), by_hand in zip(state.net.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, by_hand.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_side_heads_leave_the_start_of_the_net_itself_as_it_is(small, ready):
+    for law in ("he", "own", "glorot"):
+        changes = {"net": "googlenet", "hidden": None, "width": 0.0625, "start": {"law": law}}
+        plain = ready(small(**changes))[0].net
+        with_heads = ready(small(**changes, regularisation={"side_heads": 0.3}))[0].net
+        weights = with_heads.state_dict()
+        assert len(weights) > len(plain.state_dict())
+        assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
+
+
 def test_label_smoothing_is_the_cross_entropy_with_mixed_targets(small, ready):
     recipe = small(regularisation={"dropout": 0.0, "label_smoothing": 0.1})
     state, feed, compute = prepared = ready(recipe)

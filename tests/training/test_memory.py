@@ -36,6 +36,14 @@ def test_the_maps_that_are_kept_are_those_that_autograd_keeps(name, trained, dat
     assert training_need(net, data_type).kept == pytest.approx(counted, rel=0.05)  # layers of a few cells are rounded
 
 
+@pytest.mark.parametrize("data_type", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["googlenet", "googlenet-torchvision", "spp-net", "spp-net-vgg-a-30"])
+def test_the_maps_that_are_kept_of_branches_and_pyramids_are_those_that_autograd_keeps(name, data_type):
+    net = create_net(name, width=0.125, crop=64, num_classes=10).to(memory_format=torch.channels_last).train()
+    counted = (bytes_kept(net, 6, data_type) - bytes_kept(net, 2, data_type)) / 4
+    assert training_need(net, data_type).kept == pytest.approx(counted, rel=0.01)
+
+
 def test_weights_gradients_velocities_and_the_mean_are_four_times_the_weights():
     net = create_net("vgg-a", width=0.125, crop=64, num_classes=10)
     weights = 4 * sum(weight.numel() for weight in net.parameters())

@@ -97,6 +97,44 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_bit(small, measured, tmp_path):
     assert measured(tmp_path / "cut") == measured(tmp_path / "whole")
 
 
+BY_TURNS = {"net": "spp-net", "hidden": 16, "width": 0.0625, "crop": 64, "schedule": {"epochs": 3}}
+WITH_HEADS = {
+    "net": "googlenet", "hidden": None, "width": 0.0625, "schedule": {"kind": "polynomial", "epochs": 2},
+    "regularisation": {"dropout": 0.4, "side_heads": 0.3, "weight_average": 0.9},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        BY_TURNS | {"views": {"smallest_side": 72, "sides": [64, 48]}},
+        BY_TURNS | {"views": {"smallest_side": 72, "side_jitter": [40, 64]}},
+        WITH_HEADS,
+    ],
+    ids=["sides", "side_jitter", "side_heads"],
+)
+def test_sides_by_turns_and_side_heads_resume_to_the_bit(small, measured, tmp_path, changes):
+    recipe = small(**changes)
+    train(recipe, run=tmp_path / "whole")
+    for step in (2, 7):
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, run=tmp_path / "cut", show=interrupt_after(step))
+    train(recipe, run=tmp_path / "cut")
+    assert equal(tensors(tmp_path / "cut"), tensors(tmp_path / "whole"))
+    assert measured(tmp_path / "cut") == measured(tmp_path / "whole")
+
+
+def test_the_net_that_is_kept_has_no_side_heads_and_its_weights_start_others(small, tmp_path):
+    run = train(small(**WITH_HEADS), run=tmp_path / "run")
+    net, _ = load_net(run.folder)
+    assert not any(name.startswith(("loss1", "loss2")) for name in net.state_dict())
+    again = small(**WITH_HEADS, start={"weights": str(run.folder)}, optimizer={"learning_rate": 1e-9})
+    second = train(again, run=tmp_path / "second")
+    torch.testing.assert_close(
+        tensors(second.folder)["loss3/classifier.weight"], net.get_parameter("loss3/classifier.weight")
+    )
+
+
 def test_ctrl_c_during_validation_loses_no_step(small, measured, tmp_path, monkeypatch):
     recipe = small(schedule={"epochs": 1})
     train(recipe, run=tmp_path / "whole")
@@ -222,6 +260,21 @@ def test_a_damaged_checkpoint_is_named(small, tmp_path):
     [
         ({"net": "vgg-z"}, NetError, "vgg-z is not a net"),
         ({"data": "nowhere"}, DatasetError, "nowhere: does not exist"),
+        (
+            {"views": {"sides": [32, 24]}},
+            RecipeError,
+            "vgg-a takes crops of 32 px only; leave them out, or use an spp-net",
+        ),
+        (
+            BY_TURNS | {"views": {"smallest_side": 72, "side_jitter": [4, 64]}},
+            RecipeError,
+            "4 px is less than 31 px, the",
+        ),
+        (
+            {"regularisation": {"side_heads": 0.3}},
+            NetError,
+            "vgg-a: has no side heads; leave out regularisation.side_h",
+        ),
         ({"validation": {"protocol": "dens"}}, ProtocolError, "dens is not a protocol"),
         ({"validation": {"protocol": "centre@16"}}, ProtocolError, "16 px is less than the crop"),
         ({"start": {"weights": "none.safetensors"}}, WeightsError, "none.safetensors: no such file"),

@@ -42,7 +42,12 @@ def test_without_drops_the_first_plateau_ends_the_run():
     assert follow(Schedule(drops=0, patience=2), [0.5] * 3) == ([0, 0, 0], True)
 
 
-@pytest.mark.parametrize("kind", ["milestones", "cosine", "one-cycle"])
+def test_the_polynomial_rate_is_a_root_of_what_is_left():
+    schedule = Schedule(kind="polynomial", epochs=60)
+    assert [rate_factor(schedule, epochs, 0) for epochs in (0.0, 45.0, 60.0)] == pytest.approx([1, 0.5, 0])
+
+
+@pytest.mark.parametrize("kind", ["milestones", "cosine", "one-cycle", "polynomial"])
 def test_schedules_of_another_kind_have_no_plateau(kind):
     assert follow(Schedule(kind=kind), [0.5] * 100) == ([0] * 100, False)
 

@@ -201,7 +201,7 @@ def draw(net: Net, generator: Generator) -> None:
     The paper gives neither.
     """
     for name, layer in net.named_children():
-        if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
+        if isinstance(layer, nn.Conv2d):
             bound = (3 / layer.weight[0].numel()) ** 0.5
             layer.weight.uniform_(-bound, bound, generator=generator)
             if layer.bias is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["conv", "norm", "lrn", "relu", "pool", "mean", "join", "fc", "dropout"]
+Kind = Literal["conv", "norm", "lrn", "relu", "pool", "mean", "pyramid", "join", "fc", "dropout", "drop-channels"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Layer:
     Attributes:
         name: the paper's: `conv4_3` before, `relu4_3` after its ReLU; `fc7` before, `relu7` after.
         kind: what it does; a fully connected layer (`fc`) is a convolution without padding; `pool` takes maxima, `mean`
-            means; `join` puts the channels of several layers behind each other.
+            means, `pyramid` maxima of the bins of several grids, each a channel of its own; `join` puts the channels
+            of several layers behind each other.
         inputs: channels that come in.
         outputs: channels that go out.
         kernel: side of the window, in cells of the layer's input.
@@ -27,7 +28,11 @@ class Layer:
         ceil: whether a pool rounds its side up, so that the last window may reach over the end.
         slope: of a ReLU below 0.
         share: of the net's dropout that this layer drops.
-        reading: of a local response normalisation: constants of the paper's page, or of Caffe's files.
+        reading: of a local response normalisation: constants of the paper's page, or of Caffe's files; or `within`
+            each channel, over neighbouring cells.
+        bias: whether a convolution adds a number to each channel.
+        epsilon: that a batch normalisation adds to the variance.
+        levels: bins along a side of each grid of a pyramid.
         after: names of the layers whose outputs it takes, where that is not the one before it.
     """
 
@@ -42,7 +47,10 @@ class Layer:
     ceil: bool = False
     slope: float = 0.0
     share: float = 1.0
-    reading: Literal["paper", "caffe"] = "paper"
+    reading: Literal["paper", "caffe", "within"] = "paper"
+    bias: bool = True
+    epsilon: float = 1e-5
+    levels: tuple[int, ...] = ()
     after: tuple[str, ...] = ()
 
     @property
@@ -54,7 +62,7 @@ class Layer:
     def parameters(self) -> int:
         """Weights and biases; the scale and the shift of a batch normalisation."""
         if self.has_weights:
-            return self.macs_per_cell + self.outputs
+            return self.macs_per_cell + self.outputs * self.bias
         return 2 * self.outputs if self.kind == "norm" else 0
 
     @property

@@ -1,5 +1,6 @@
 """Local response normalisation across channels, with the sum over neighbours as a 1 × 1 convolution."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -22,8 +23,31 @@ class LocalResponseNorm(nn.LocalResponseNorm):
         neighbours = band(maps, self.size) * (self.alpha / self.size)
         if torch.is_grad_enabled() and maps.requires_grad:
             return _Normalise.apply(maps, neighbours, self.beta, self.k)
-        with torch.autocast(maps.device.type, enabled=False):
+        with in_full_precision(maps.device):
             return maps * _power(sums_of_squares(maps, neighbours, self.k), self.beta)
+
+
+class NormaliseWithin(nn.Module):
+    """x · (1 + α m)^-β, m the mean of x² over 3 × 3 cells of the channel, zeros beyond the borders counted.
+
+    Source: Krizhevsky's cuda-convnet and Caffe call it normalisation within a channel; constants of the net ZF-5 that
+    He et al. 2014, "Spatial pyramid pooling in deep convolutional networks", released.
+    """
+
+    def __init__(self, size: int = 3, alpha: float = 5e-5, beta: float = 0.75) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta = size, alpha, beta
+
+    def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """The normalised maps."""
+        means = F.avg_pool2d(maps * maps, self.size, stride=1, padding=self.size // 2)
+        return maps * _power(1 + self.alpha * means, self.beta)
+
+
+def in_full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocasting off, where there is any: a device without memory has none."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 def band(maps: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "c c 1 1"]:
@@ -53,7 +77,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, neighbours: Tensor, beta: float, k: float) -> Tensor:
-        with torch.autocast(maps.device.type, enabled=False):
+        with in_full_precision(maps.device):
             sums = sums_of_squares(maps, neighbours, k)
             factors = _power(sums, beta)
             ctx.save_for_backward(maps, neighbours, sums, factors)
@@ -65,6 +89,6 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         maps, neighbours, sums, factors = ctx.saved_tensors
         # y_i = x_i s_i^-β and ∂s_i/∂x_j = 2 w_ij x_j, so ∂y_i/∂x_j = s_i^-β [i = j] - 2 β x_i s_i^(-β-1) w_ij x_j.
-        with torch.autocast(maps.device.type, enabled=False):
+        with in_full_precision(maps.device):
             through_sums = F.conv_transpose2d(gradient * maps * factors / sums, neighbours)
             return gradient * factors - 2 * ctx.beta * maps * through_sums, None, None, None

@@ -27,9 +27,17 @@ class Net(nn.Module):
         plan: its layers, as data, in the order of the data; each module has its layer's name.
         mean: RGB, 0 to 255, of the training pixels. Source: section 2.1.
         std: what the difference to the mean is divided by, RGB, in levels of 255; 1 in the paper.
+        takes_any_size: whether it can be called with pictures of any size, each of which it sees as one.
 
     Source: sections 2.1 and 3.2.
     """
+
+    takes_any_size = False
+
+    @property
+    def least_side(self) -> int:
+        """The smallest side of a picture that it can be called with, px."""
+        return self.crop
 
     def __init__(
         self,
@@ -128,3 +136,19 @@ class Net(nn.Module):
                 f"{self.name}: {width} × {height} px is not its crop, {self.crop} × {self.crop} px; see score_map"
             )
         return self.score_map(pixels).flatten(1)
+
+    def training_scores(self, pixels: Real[Tensor, "n 3 side side"]) -> list[Float[Tensor, "n k"]]:
+        """Class scores of all that is trained: the net's, then those of its side heads, if it has been given any."""
+        return [self(pixels)]
+
+    def add_side_heads(self) -> None:
+        """Give the net the side heads that it was published with, for training.
+
+        Raises:
+            NetError: there are none.
+        """
+        raise NetError(f"{self.name}: has no side heads; leave out regularisation.side_heads")
+
+    def tested(self) -> dict[str, Tensor]:
+        """All weights that testing needs: those of side heads are left out."""
+        return self.state_dict()

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from verydeep.nets.convolution import Convolution
 from verydeep.nets.fully_connected import FullyConnected
 from verydeep.nets.layers import Layer
-from verydeep.nets.local_response import LocalResponseNorm
+from verydeep.nets.local_response import LocalResponseNorm, NormaliseWithin
 from verydeep.nets.net import Net
 from verydeep.nets.order import cheapest_order
+from verydeep.nets.pyramid import Pyramid
 
 RESPONSES = {  # size, alpha, beta and k of local response normalisation, by reading; torch divides alpha by the size
     "paper": (5, 5 * 1e-4, 0.75, 2.0),  # which does not. Source: Krizhevsky et al. 2012, section 3.3
@@ -47,21 +48,41 @@ def module(layer: Layer, dropout: float) -> nn.Module:
     match layer.kind:
         case "conv":
             return Convolution(
-                layer.inputs, layer.outputs, layer.kernel, layer.stride, layer.padding, groups=layer.groups
+                layer.inputs,
+                layer.outputs,
+                layer.kernel,
+                layer.stride,
+                layer.padding,
+                groups=layer.groups,
+                bias=layer.bias,
             )
         case "norm":
-            return nn.BatchNorm2d(layer.outputs)
+            return nn.BatchNorm2d(layer.outputs, eps=layer.epsilon)
         case "relu":
             return nn.LeakyReLU(layer.slope) if layer.slope else nn.ReLU()
+        case "lrn" if layer.reading == "within":
+            return NormaliseWithin()
         case "lrn":
             return LocalResponseNorm(*RESPONSES[layer.reading])
         case "pool":
             return nn.MaxPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
         case "mean":
             return nn.AvgPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
+        case "pyramid":
+            return Pyramid(layer.levels, layer.kernel)
         case "join":
             return nn.Identity()
         case "fc":
             return FullyConnected(layer.inputs, layer.outputs, layer.kernel)
         case "dropout":
             return nn.Dropout(dropout * layer.share)
+        case "drop-channels":
+            return ChannelDropout(dropout * layer.share)
+
+
+class ChannelDropout(nn.Dropout):
+    """A dropout of channels, the same ones in all pictures of a batch. Source: Graham 2014, section 4."""
+
+    def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """The maps, of which in training some channels are 0 and the others larger for it."""
+        return maps * super().forward(maps.new_ones(1, maps.shape[1], 1, 1))

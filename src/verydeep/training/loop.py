@@ -107,7 +107,7 @@ def accumulate_gradients(state: State, batch: Batch, recipe: Recipe, compute: Co
     """The gradients of a batch's mean loss, in parts that fit into memory; where it runs out the parts are halved.
 
     Returns:
-        The loss (without L2), and the number of wrong first guesses.
+        The loss of the net's own scores (without L2 and side heads), and the number of wrong first guesses.
 
     Raises:
         DeviceError: there is too little memory for one picture.
@@ -125,18 +125,25 @@ def accumulate_gradients(state: State, batch: Batch, recipe: Recipe, compute: Co
 
 
 def gradients_of_parts(state: State, batch: Batch, recipe: Recipe, compute: Compute) -> tuple[Tensor, Tensor]:
-    """The gradients of a batch's mean loss, its loss and its wrong guesses, a micro-batch at a time."""
+    """The gradients of a batch's mean loss, its loss and its wrong guesses, a micro-batch at a time.
+
+    The losses of side heads are added with a weight. Source: Szegedy et al. 2015, section 5.
+    """
     state.net.zero_grad()
-    smoothing, narrow = recipe.regularisation.label_smoothing, compute.data_type != torch.float32
+    chosen, narrow = recipe.regularisation, compute.data_type != torch.float32
     loss, wrong = torch.zeros((), device=compute.device), torch.zeros((), device=compute.device)
     for part, (pixels, labels) in enumerate(batch.parts(state.progress.micro_batch, compute.device)):
         seed_dropout(recipe.seed, state.progress.step, part)
         with torch.autocast(compute.device.type, compute.data_type, enabled=narrow):
-            scores = state.net(pixels.contiguous(memory_format=compute.layout))
-        losses = F.cross_entropy(scores.float(), labels, label_smoothing=smoothing, reduction="sum") / len(batch)
-        losses.backward()
-        loss += losses.detach()
-        wrong += (scores.argmax(dim=1) != labels).sum()
+            outputs = state.net.training_scores(pixels.contiguous(memory_format=compute.layout))
+        own, *of_sides = (
+            F.cross_entropy(scores.float(), labels, label_smoothing=chosen.label_smoothing, reduction="sum")
+            / len(batch)
+            for scores in outputs
+        )
+        (own + chosen.side_heads * sum(of_sides)).backward()
+        loss += own.detach()
+        wrong += (outputs[0].argmax(dim=1) != labels).sum()
     return loss, wrong
 
 

@@ -66,14 +66,14 @@ def training_need(net: Net, data_type: torch.dtype, *, averaged: bool = False) -
             kept += inputs * size
         if trains:
             match layer.kind:
-                case "relu" | "norm":
+                case "relu" | "norm" | "drop-channels" | "mean" | "join":
                     kept += cells * size
-                case "pool":
+                case "pool" | "pyramid":
                     kept += cells * (size + PLACE)
                 case "dropout":
                     kept += 2 * cells * size  # its outputs, and what it multiplied by
-                case "lrn":  # its sums over neighbouring channels are in single precision throughout
-                    kept += (4 * cells + 4 * placed.side**2) * FLOAT
+                case "lrn":  # its outputs, the sums and what they make of an input, and within a channel the squares
+                    kept += (3 + 2 * (layer.reading == "within")) * cells * size
         largest, inputs = max(largest, cells), cells
     weights = sum(parameter.numel() for parameter in net.parameters()) * FLOAT
     trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad) * FLOAT

@@ -50,7 +50,7 @@ class Optimizer(Table):
 class Schedule(Table):
     """How long, and how the learning rate falls. Source: section 3.1."""
 
-    kind: Literal["plateau", "milestones", "cosine", "one-cycle"] = "plateau"
+    kind: Literal["plateau", "milestones", "cosine", "one-cycle", "polynomial"] = "plateau"
     epochs: int = Field(74, ge=1)
     drops: int = Field(3, ge=0)  # of the plateau; after the last one the next plateau ends the run
     factor: float = Field(10.0, gt=1)  # the rate is divided by it at each drop
@@ -59,6 +59,7 @@ class Schedule(Table):
     milestones: Annotated[tuple[int, ...], Listed] = ()  # epochs after which the rate drops
     warm_up: float = Field(0.0, ge=0)  # epochs in which the rate rises from 0
     final: Fraction = 0.0  # share of the rate that cosine and one-cycle end at
+    power: float = Field(0.5, gt=0)  # of what is left of the epochs, which the polynomial rate goes by
 
 
 class Views(Table):
@@ -81,6 +82,7 @@ class Regularisation(Table):
 
     dropout: Below1 = 0.5
     label_smoothing: Below1 = 0.0
+    side_heads: float = Field(0.0, ge=0)  # weight of the loss of each side head: GoogLeNet's, with 0.3; 0 makes none
     weight_average: Below1 = 0.0  # decay at each step of a running mean of the weights, which is what is tested
 
 

@@ -58,5 +58,7 @@ def rate_factor(schedule: Schedule, epochs: float, drops: int) -> float:
             return schedule.factor ** -sum(epochs >= milestone for milestone in schedule.milestones)
         case "cosine":
             return schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * progress)) / 2
+        case "polynomial":  # Source: Caffe's quick_solver of bvlc_googlenet
+            return (1 - progress) ** schedule.power
         case "one-cycle":  # up and down in straight lines. Source: Smith & Topin 2017, without their change of momentum
             return 1 - (1 - schedule.final) * progress
