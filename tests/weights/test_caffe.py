@@ -273,7 +273,7 @@ def test_another_net_is_refused_by_layer_and_shapes(tmp_path, refused):
     sizes = {"num_classes": 7, "width": 1 / 16, "crop": 32, "hidden": 24}
     weights = {"weights": path}
     assert refused(lambda: create_net("vgg-e", **sizes, **weights)) == (
-        f"{path}: conv3_4.weight is missing; load it as vgg-e, with its width, crop and classes"
+        f"{path}: conv3_4.weight is missing; load it as vgg-d, with its width, crop and classes"
     )
     line = refused(lambda: create_net("vgg-d", **sizes | {"num_classes": 9}, **weights))
     assert line.startswith(f"{path}: fc8.weight is 7×24×1×1, this net has 9×24×1×1")

@@ -60,17 +60,17 @@ def recognise(
         found: what a reader has read.
         nets: the registry.
         where: the file, for errors.
-        name: of the net, if it is known.
+        name: of the net, if it is known; where its layers are others, the sizes are of the net that has them.
 
     Raises:
         WeightsError: no net has these layers.
     """
-    candidates = [net for net in nets.values() if net.name == (name or found.net or net.name)]
-    fitting = [net for net in candidates if _fits(net.plan, found)]
+    fitting = [net for net in nets.values() if net.name == (found.net or net.name) and _fits(net.plan, found)]
+    named = [net for net in fitting if net.name == name]
     if not fitting and not name:
         first, *_, last = (f"{layer} {'×'.join(map(str, tensor.shape))}" for layer, tensor in found.tensors.items())
         raise WeightsError(f"{where}: no net here has its layers ({first} to {last}); name a net to see what differs")
-    sized = [(net, _sizes(net, found.tensors)) for net in fitting or candidates]
+    sized = [(net, _sizes(net, found.tensors)) for net in named or fitting or [nets[str(name)]]]
     exact = [(net, sizes) for net, sizes in sized if _has_outputs(net, sizes, found.tensors)]
     net, sizes = (exact or sized)[0]
     return {"net": net.name, "dropout": 0.5, **sizes}

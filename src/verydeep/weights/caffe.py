@@ -41,6 +41,7 @@ V0 = 1  # the field of V1's layers that holds older ones
 SHAPE, DIM, DATA, DOUBLE_DATA = 7, 1, 5, 8  # of BlobProto and its BlobShape
 NUM, WIDTH = 1, 4  # of BlobProto, before it had a shape: num, channels, height, width
 MEAN_VALUE = 5  # of TransformationParameter
+SIDE_HEADS = ("loss1/", "loss2/")  # of GoogLeNet, for training only
 
 ALEXNET_MEAN: Colours = (122.6789143, 116.6687676, 104.0069879)  # of the mean image. Source: Caffe's 00-classification
 GOOGLENET_MEAN: Colours = (123.0, 117.0, 104.0)  # Source: models/bvlc_googlenet/train_val.prototxt of BVLC/caffe
@@ -77,12 +78,15 @@ def read_caffe(path: Path) -> Found:
         raise WeightsError(f"{path}: is not a whole file of weights ({error}); copy it again") from None
     tensors: dict[str, Tensor] = {}
     channels = 3
+    inception = any(layer.name.startswith("inception_") for layer in layers)
     for layer in layers:
-        if layer.blobs:
+        if layer.blobs and not layer.name.startswith(SIDE_HEADS):
             weight, *bias = (torch.from_numpy(blob) for blob in layer.blobs)
             if not tensors and weight.dim() == 4:
                 weight = weight.flip(1)  # BGR → RGB
-            if weight.dim() == 2:
+            if weight.dim() == 2 and inception:
+                weight = weight[:, :, None, None]  # after a mean over the whole map
+            elif weight.dim() == 2:
                 weight = as_windows(weight, channels, f"{path}: {layer.name}")
             channels = weight.shape[0]
             tensors[f"{layer.name}.weight"] = weight
@@ -90,7 +94,7 @@ def read_caffe(path: Path) -> Found:
                 tensors[f"{layer.name}.bias"] = bias[0]
     if not tensors:
         raise WeightsError(f"{path}: is not a file of weights of a kind that is known here; see docs/weights.md")
-    mean = _mean(layers, VGG_MEAN)
+    mean = _mean(layers, GOOGLENET_MEAN if inception else VGG_MEAN)
     grouped = {"conv1.weight", "conv2.weight"} <= tensors.keys() and (
         tensors["conv2.weight"].shape[1] * 2 == tensors["conv1.weight"].shape[0]
     )

@@ -8,8 +8,9 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
-def _check_zip(file: IO[bytes], path: Path) -> None:
+def _check_zip(file: BufferedIOBase, path: Path) -> None:
     """Refuse what would unpack to more than it is, and programs."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
@@ -78,7 +79,7 @@ def _check_zip(file: IO[bytes], path: Path) -> None:
             _check_numbers(pickle, path)
 
 
-def _check_pickles(file: IO[bytes], path: Path) -> None:
+def _check_pickles(file: BufferedIOBase, path: Path) -> None:
     """Look at the pickles of the older format: a magic number, a version, the machine, the tensors, their order."""
     for _ in range(2):
         for _ in pickletools.genops(file):
@@ -87,7 +88,7 @@ def _check_pickles(file: IO[bytes], path: Path) -> None:
     _check_numbers(file, path)
 
 
-def _check_numbers(pickle: IO[bytes], path: Path) -> None:
+def _check_numbers(pickle: BufferedIOBase, path: Path) -> None:
     """Refuse a pickle whose sizes, summed, are beyond what its file can have: torch takes memory for them first."""
     most = 4 * path.stat().st_size  # a size, a stride and a length for each number of two bytes or more
     total = 0

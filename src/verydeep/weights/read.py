@@ -14,9 +14,10 @@ from verydeep.weights.found import Found
 from verydeep.weights.keras import ARCHIVED, read_keras
 from verydeep.weights.timm import from_timm
 from verydeep.weights.torchvision import from_torchvision
+from verydeep.weights.torchvision_googlenet import from_torchvision_googlenet
 
 HDF5, ZIP, PICKLE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80"  # how their files begin
-LAYOUTS = (from_torchvision, from_timm)
+LAYOUTS = (from_torchvision, from_torchvision_googlenet, from_timm)
 
 
 def read_weights(path: Path) -> Found:
