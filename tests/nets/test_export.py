@@ -13,9 +13,9 @@ from verydeep.data.folders import open_folders
 from verydeep.errors import NetError, WeightsError
 from verydeep.evaluation.posteriors import posteriors
 from verydeep.nets.export import export_net
-from verydeep.nets.registry import ALIASES, create_net, load_net
+from verydeep.nets.registry import create_net, load_net
 from verydeep.nets.stack import Stack
-from verydeep.nets.torchvision_layout import torchvision_normalisation, torchvision_state
+from verydeep.nets.torchvision_layout import THEIRS, torchvision_normalisation, torchvision_state
 from verydeep.weights.found import IMAGENET_MEAN, IMAGENET_STD
 
 SHAPES = [(1, 64, 64), (1, 65, 130), (3, 160, 97), (2, 96, 96)]  # of one cell, of a row, of more
@@ -109,11 +109,11 @@ def test_a_file_that_says_something_else_is_not_kept(name, narrow, tmp_path):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "the old one")]
 
 
-@pytest.mark.parametrize("theirs", ALIASES)
-def test_the_names_and_shapes_of_a_state_dict_are_torchvisions(theirs):
+@pytest.mark.parametrize(("ours", "theirs"), THEIRS.items())
+def test_the_names_and_shapes_of_a_state_dict_are_torchvisions(ours, theirs):
     with torch.device("meta"):
         due = models.get_model(theirs).state_dict()
-        found = torchvision_state(create_net(ALIASES[theirs]))
+        found = torchvision_state(create_net(ours))
     assert {name: tensor.shape for name, tensor in found.items()} == {
         name: tensor.shape for name, tensor in due.items()
     }

@@ -1,9 +1,7 @@
 """The nets by name: what each is, and how to get one, new or with weights."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
@@ -14,15 +12,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from verydeep.device import available_memory
 from verydeep.errors import DeviceError, NetError, WeightsError
+from verydeep.nets import alexnet, cnn_fms, deepcnet, googlenet, nagadomi, overfeat, spp_net, vgg, zfnet
+from verydeep.nets.description import NetDescription
 from verydeep.nets.initialise import Law, initialise
-from verydeep.nets.layers import Layer, count_macs, count_parameters, count_weight_layers, fits
+from verydeep.nets.layers import Layer, count_parameters, fits
 from verydeep.nets.net import Net
 from verydeep.nets.onnx_file import onnx_net
-from verydeep.nets.stack import Stack
-from verydeep.nets.vgg import vgg_layers
+from verydeep.nets.recognise import open_weights, with_head
 from verydeep.nets.wrap import Wrapped
 from verydeep.nets.zoo import timm_net, torchvision_net
-from verydeep.weights.files import check_fit, load, put, save
+from verydeep.weights.download import Progress
+from verydeep.weights.files import check_fit, put, save
+from verydeep.weights.find import names_weights
 
 LIMITS = {  # least and most of each size; what a person may want, and what memory may be asked for
     "num_classes": (1, 10**6),
@@ -33,85 +34,9 @@ LIMITS = {  # least and most of each size; what a person may want, and what memo
 LARGEST_CROP = 2**16  # px; the least is each net's own
 
 
-@dataclass(frozen=True)
-class NetDescription:
-    """What a net is, at its full width, for 1000 classes and its own crop.
-
-    Attributes:
-        name: in the registry.
-        build: its layers; takes num_classes, width, crop and hidden.
-        crop: side of its window as published, in pixels.
-        source: where it is defined.
-        errors: published: protocol → (top-1, top-5) error on ILSVRC-2012's validation images, as fractions.
-        make: the module of a name, layers, classes, crop, width and dropout.
-    """
-
-    name: str
-    build: Callable[..., Iterable[Layer]] = field(repr=False)
-    crop: int
-    source: str
-    errors: Mapping[str, tuple[float, float]]
-    make: Callable[..., Net] = field(default=Stack, repr=False)
-
-    @cached_property
-    def plan(self) -> Sequence[Layer]:
-        """Its layers, in the order of the data."""
-        return tuple(self.build())
-
-    @property
-    def layers(self) -> int:
-        """Layers with weights, as the paper counts depth."""
-        return count_weight_layers(self.plan)
-
-    @property
-    def parameters(self) -> int:
-        """Weights and biases."""
-        return count_parameters(self.plan)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds for one crop."""
-        return count_macs(self.plan, self.crop)
-
-
-PUBLISHED = {  # dense, at a single scale and at several. Source: tables 3 and 4
-    "vgg-a": {"dense@256": (0.296, 0.104)},
-    "vgg-a-lrn": {"dense@256": (0.297, 0.105)},
-    "vgg-b": {"dense@256": (0.287, 0.099), "dense@224,256,288": (0.282, 0.096)},
-    "vgg-c": {"dense@384": (0.273, 0.088), "dense@256,384,512": (0.263, 0.082)},
-    "vgg-d": {"dense@384": (0.256, 0.081), "dense@256,384,512": (0.248, 0.075)},
-    "vgg-e": {"dense@384": (0.255, 0.080), "dense@256,384,512": (0.248, 0.075)},
-}
-
-
-BATCH_NORM = "table 1, with Ioffe & Szegedy's (2015) batch normalisation after each convolution"
-
-
-def _vgg(name: str, configuration: str, source: str = "table 1", **variant: bool) -> NetDescription:
-    """One of the paper's nets, or of those made from them."""
-    source = f"Simonyan & Zisserman 2014, {source}"
-    return NetDescription(name, partial(vgg_layers, configuration, **variant), 224, source, PUBLISHED.get(name, {}))
-
-
-_DESCRIPTIONS = (
-    _vgg("vgg-a", "a"),
-    _vgg("vgg-a-lrn", "a", lrn=True),
-    _vgg("vgg-b", "b"),
-    _vgg("vgg-b-5x5", "b-5x5", "section 4.1"),
-    _vgg("vgg-c", "c"),
-    _vgg("vgg-d", "d"),
-    _vgg("vgg-e", "e"),
-    _vgg("vgg-a-bn", "a", BATCH_NORM, batch_norm=True),
-    _vgg("vgg-b-bn", "b", BATCH_NORM, batch_norm=True),
-    _vgg("vgg-d-bn", "d", BATCH_NORM, batch_norm=True),
-    _vgg("vgg-e-bn", "e", BATCH_NORM, batch_norm=True),
-)
-NETS: Mapping[str, NetDescription] = {description.name: description for description in _DESCRIPTIONS}
-ALIASES = {
-    f"vgg{depth}{suffix}": f"vgg-{letter}{suffix.replace('_', '-')}"
-    for depth, letter in ((11, "a"), (13, "b"), (16, "d"), (19, "e"))
-    for suffix in ("", "_bn")
-}
+FAMILIES = (vgg, alexnet, zfnet, cnn_fms, overfeat, spp_net, googlenet, deepcnet, nagadomi)
+NETS: Mapping[str, NetDescription] = {net.name: net for family in FAMILIES for net in family.NETS}
+ALIASES: Mapping[str, str] = {alias: net.name for net in NETS.values() for alias in net.aliases}
 
 
 def create_net(
@@ -131,14 +56,17 @@ def create_net(
 
     Args:
         name: such as `vgg-d`; `vgg16` is the same.
-        num_classes: outputs; by default as many as `classes`, or 1000.
+        num_classes: outputs; by default as many as `classes`, or as published.
         width: factor on all channels.
         crop: side of its window in pixels; by default as published.
         hidden: units of each hidden fully connected layer instead of the published ones × width.
         dropout: fraction that is dropped after each of these in training. Source: section 3.1.
         classes: names of the outputs; by default those of `weights`, or their numbers.
-        weights: a file of weights of the same net, of the same sizes.
-        start: how random weights are drawn: `paper`, `glorot` or `he`. Source: section 3.1.
+        weights: of the same net, of the same sizes: a file, ours or of torchvision, timm, Keras or Caffe, a published
+            name, an address or a repository of Hugging Face's hub, all as in `find_weights`. Where they lack the fully
+            connected layers, these start at random, if `classes` or `num_classes` says what they are to tell apart.
+        start: how random weights are drawn: `paper`, `glorot` or `he` (source: section 3.1), or `own`, as the net's
+            authors did.
         seed: of the random weights.
 
     Raises:
@@ -146,18 +74,17 @@ def create_net(
         WeightsError: the file does not fit.
         DeviceError: there is no room for the weights.
     """
-    name = ALIASES.get(name, name)
-    if name not in NETS:
-        near = difflib.get_close_matches(name, [*NETS, *ALIASES, *bundled()], n=1, cutoff=0)[0]
-        raise NetError(f"{name} is not a net; did you mean {near}? `verydeep nets` lists them")
+    name = _known(name)
     crop = NETS[name].crop if crop is None else crop
     if weights is not None:
-        tensors, card = load(Path(weights))
+        tensors, card = open_weights(weights, NETS, name)
         saved = _saved_sizes(card, weights)
-        if classes is None and num_classes in (None, len(saved.classes)):
+        if not saved.classes and classes is None and num_classes is None:
+            raise _headless(weights)
+        if saved.classes and classes is None and num_classes in (None, len(saved.classes)):
             classes = saved.classes
     if num_classes is None:
-        num_classes = 1000 if classes is None else len(classes)
+        num_classes = NETS[name].num_classes if classes is None else len(classes)
     _check_sizes(name, num_classes=num_classes, width=width, hidden=hidden, dropout=dropout)
     classes = [str(i) for i in range(num_classes)] if classes is None else classes
     if len(classes) != num_classes or len(set(classes)) != num_classes:
@@ -166,14 +93,31 @@ def create_net(
     _check_memory(name, 4 * count_parameters(layers))
     with torch.random.fork_rng(devices=()):  # torch draws weights too, from the one generator that is everybody's
         net = NETS[name].make(name, layers, classes, crop, width, dropout).eval()
-    initialise(net, start, torch.Generator().manual_seed(seed))
+        net.mean.fill_(NETS[name].mean)
+        net.std.fill_(NETS[name].std)
+    initialise(net, start, torch.Generator().manual_seed(seed), own=NETS[name].draw)
     if weights is not None:
-        put(net, tensors, str(weights), saved_as=saved.net)
+        put(net, tensors if saved.classes else with_head(tensors, net), str(weights), saved_as=saved.net)
     return net
+
+
+def _known(name: str) -> str:
+    """The name that the registry has for a net."""
+    name = ALIASES.get(name, name)
+    if name not in NETS:
+        near = difflib.get_close_matches(name, [*NETS, *ALIASES, *bundled()], n=1, cutoff=0)[0]
+        raise NetError(f"{name} is not a net; did you mean {near}? `verydeep nets` lists them")
+    return name
+
+
+def _headless(where: str | Path) -> WeightsError:
+    return WeightsError(f"{where}: has no layer of class scores; give classes, and the layers it lacks start at random")
 
 
 def _layers(name: str, *, crop: int, **sizes: int | float | None) -> Sequence[Layer]:
     """The layers of a net of these sizes; a crop that leaves nothing of the picture is refused with the least."""
+    if sizes["hidden"] is not None and not NETS[name].has_hidden:
+        raise NetError(f"{name}: has no hidden fully connected layers; leave out hidden")
 
     def at(crop: int) -> Sequence[Layer]:
         return tuple(NETS[name].build(crop=crop, **sizes))
@@ -218,9 +162,10 @@ def save_net(path: str | Path, net: Net, card: Mapping[str, Any] | None = None, 
     sizes = SavedSizes(
         net=net.name, crop=net.crop, width=net.width, hidden=net.hidden, dropout=net.dropout, classes=list(net.classes)
     )
-    tensors = net.state_dict()
+    tensors = net.tested()
     if half:
-        tensors |= {name: weight.half() for name, weight in net.named_parameters() if weight.dim() > 1}
+        weights = {name: weight for name, weight in net.named_parameters() if name in tensors and weight.dim() > 1}
+        tensors |= {name: weight.half() for name, weight in weights.items()}
     save(Path(path), tensors, {**(card or {}), **sizes.model_dump()})
 
 
@@ -228,8 +173,8 @@ def load_net(where: str | Path) -> tuple[Net | Wrapped, dict[str, Any]]:
     """A net and its card, wherever it comes from.
 
     Args:
-        where: a bundled name, a run folder, a file of weights, or a registry name (random weights); `torchvision:NAME`,
-            `timm:NAME`, or an ONNX file.
+        where: a bundled name, a run folder, weights as `create_net` takes them, or a registry name (random weights);
+            `torchvision:NAME`, `timm:NAME`, or an ONNX file.
 
     Raises:
         NetError: there is no such net.
@@ -261,27 +206,46 @@ def load_own_net(where: str | Path) -> tuple[Net, dict[str, Any]]:
         if not (path / "net.safetensors").is_file():
             raise NetError(f"{path}: has no net.safetensors; give a run that has ended an epoch, or a file of weights")
         return read_net(path / "net.safetensors")
-    if path.suffix or path.exists():
-        return read_net(path)
+    if path.suffix or path.exists() or names_weights(where):
+        return read_net(where)
     return create_net(name), {"weights": "random"}
 
 
-def read_net(path: Path) -> tuple[Net, dict[str, Any]]:
-    """The net of a file that `save_net` wrote, in eval mode and single precision, and its card.
+def read_net(
+    where: str | Path,
+    name: str | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Net, dict[str, Any]]:
+    """The net of a file of weights, in eval mode and single precision, and its card.
+
+    Args:
+        where: weights as `create_net` takes them.
+        name: of the net, where it is not to be recognised.
+        classes: names of its outputs, where the file has none or others are wanted.
+        progress: is told the bytes of a download.
 
     Raises:
         WeightsError: the file is missing, damaged, or not of a net.
     """
-    tensors, card = load(path)
-    sizes = _saved_sizes(card, path)
+    name = _known(name) if name else None
+    tensors, card = open_weights(where, NETS, name, progress)
+    saved = _saved_sizes(card, where)
+    if classes is None and not saved.classes:
+        raise _headless(where)
+    sizes = saved.model_dump(exclude={"net"}) | ({} if classes is None else {"classes": list(classes)})
+    if not saved.classes:
+        net = create_net(name or saved.net, **sizes)
+        put(net, with_head(tensors, net), str(where), saved_as=saved.net)
+        return net, card | {"classes": list(net.classes)}
     try:
         with torch.device("meta"):  # the file's sizes are believed only once its tensors have them
-            net = create_net(sizes.net, **sizes.model_dump(exclude={"net"}))
+            net = create_net(name or saved.net, **sizes)
     except NetError as error:
-        raise WeightsError(f"{path}: its card is of no net: {error}") from error
-    check_fit(net, tensors, str(path))
+        raise WeightsError(f"{where}: its card is of no net: {error}") from error
+    check_fit(net, tensors, str(where), saved_as=saved.net)
     net = net.to_empty(device="cpu")
-    put(net, tensors, str(path))
+    put(net, tensors, str(where))
     return net, card
 
 

@@ -5,9 +5,10 @@ from torch import Tensor
 
 from verydeep.errors import NetError
 from verydeep.nets.net import Net
-from verydeep.nets.registry import ALIASES
+from verydeep.nets.vgg import NETS
 from verydeep.weights.found import IMAGENET_STD
 
+THEIRS = {net.name: net.aliases[0] for net in NETS if net.aliases}  # torchvision's name of each of ours
 CELLS = 7  # of a row of the last map, which torchvision's VGG makes of any picture
 
 
@@ -21,13 +22,12 @@ def torchvision_state(net: Net) -> dict[str, Tensor]:
     Raises:
         NetError: torchvision has no such net.
     """
-    theirs = {ours: theirs for theirs, ours in ALIASES.items()}
-    if net.name not in theirs:
-        raise NetError(f"{net.name}: torchvision has no such net; it has {', '.join(theirs)}")
+    if net.name not in THEIRS:
+        raise NetError(f"{net.name}: torchvision has no such net; it has {', '.join(THEIRS)}")
     last = next(layer for layer in net.plan if layer.kind == "fc")
     if last.kernel != CELLS:
         raise NetError(
-            f"{net.name}: torchvision's {theirs[net.name]} squeezes its last map to {CELLS} × {CELLS} cells, of crop "
+            f"{net.name}: torchvision's {THEIRS[net.name]} squeezes its last map to {CELLS} × {CELLS} cells, of crop "
             f"{net.crop} it is {last.kernel} × {last.kernel}; export it to onnx or torch-export"
         )
     state: dict[str, Tensor] = {}

@@ -1,8 +1,11 @@
 """The paper's nets A to E: five blocks of convolutions, then three fully connected layers."""
 
 from collections.abc import Iterator
+from functools import partial
 
+from verydeep.nets.description import NetDescription
 from verydeep.nets.layers import Layer
+from verydeep.nets.trunk import head, scaled
 
 CHANNELS = (64, 128, 256, 512, 512)  # of the five blocks of every configuration
 HIDDEN = 4096  # units of fc6 and of fc7
@@ -14,7 +17,6 @@ KERNELS = {  # kernel sizes of each block's convolutions. Source: table 1; 5x5: 
     "d": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
     "e": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
 }
-STRIDE = 32  # pixels between two cells of a score map: five pools of 2
 
 
 def vgg_layers(
@@ -40,9 +42,16 @@ def vgg_layers(
 
     Source: table 1 and section 2.1.
     """
+    yield from (layers := list(_blocks(configuration, width, batch_norm, lrn)))
+    units = hidden or scaled(HIDDEN, width)
+    yield from head(layers, (units, units), num_classes, crop, first=6)
+
+
+def _blocks(configuration: str, width: float, batch_norm: bool, lrn: bool) -> Iterator[Layer]:
+    """The five blocks."""
     inputs = 3
     for block, (channels, kernels) in enumerate(zip(CHANNELS, KERNELS[configuration], strict=True), start=1):
-        outputs = max(1, round(channels * width))
+        outputs = scaled(channels, width)
         for index, kernel in enumerate(kernels, start=1):
             yield Layer(f"conv{block}_{index}", "conv", inputs, outputs, kernel, padding=kernel // 2)
             if batch_norm:
@@ -52,10 +61,41 @@ def vgg_layers(
         if lrn and block == 1:
             yield Layer("lrn1", "lrn", inputs, inputs)
         yield Layer(f"pool{block}", "pool", inputs, inputs, kernel=2, stride=2)
-    units = hidden or max(1, round(HIDDEN * width))
-    for number, kernel in ((6, crop // STRIDE), (7, 1)):
-        yield Layer(f"fc{number}", "fc", inputs, units, kernel)
-        yield Layer(f"relu{number}", "relu", units, units)
-        yield Layer(f"dropout{number}", "dropout", units, units)
-        inputs = units
-    yield Layer("fc8", "fc", inputs, num_classes)
+
+
+PUBLISHED = {  # dense, at a single scale and at several. Source: tables 3 and 4
+    "vgg-a": {"dense@256": (0.296, 0.104)},
+    "vgg-a-lrn": {"dense@256": (0.297, 0.105)},
+    "vgg-b": {"dense@256": (0.287, 0.099), "dense@224,256,288": (0.282, 0.096)},
+    "vgg-c": {"dense@384": (0.273, 0.088), "dense@256,384,512": (0.263, 0.082)},
+    "vgg-d": {"dense@384": (0.256, 0.081), "dense@256,384,512": (0.248, 0.075)},
+    "vgg-e": {"dense@384": (0.255, 0.080), "dense@256,384,512": (0.248, 0.075)},
+}
+BATCH_NORM = "table 1, with Ioffe & Szegedy's (2015) batch normalisation after each convolution"
+TORCHVISION = {"a": "vgg11", "b": "vgg13", "d": "vgg16", "e": "vgg19"}
+
+
+def _net(configuration: str, suffix: str = "", source: str = "table 1", **variant: bool) -> NetDescription:
+    """One of the paper's nets, or of those made from them."""
+    alias = {"": TORCHVISION.get(configuration), "-bn": f"{TORCHVISION.get(configuration)}_bn"}.get(suffix)
+    name = f"vgg-{configuration}{suffix}"
+    return NetDescription(
+        name,
+        partial(vgg_layers, configuration, **variant),
+        crop=224,
+        source=f"Simonyan & Zisserman 2014, {source}",
+        errors=PUBLISHED.get(name, {}),
+        aliases=(alias,) if alias else (),
+    )
+
+
+NETS = (
+    _net("a"),
+    _net("a", "-lrn", lrn=True),
+    _net("b"),
+    _net("b-5x5", source="section 4.1"),
+    _net("c"),
+    _net("d"),
+    _net("e"),
+    *(_net(letter, "-bn", BATCH_NORM, batch_norm=True) for letter in "abde"),
+)

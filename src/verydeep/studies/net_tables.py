@@ -14,15 +14,17 @@ Row = Mapping[str, Any]
 
 
 def net_rows() -> list[Row]:
-    """Each net of the registry at full width for 1000 classes: its depth, its size, its cost, its published errors."""
+    """Each net of the registry at full width for its own classes: depth, size, cost, published errors."""
     return [
         {
             "net": net.name,
             "crop": net.crop,
+            "classes": net.num_classes,
             "layers": net.layers,
             "parameters": net.parameters,
             "macs": net.macs,
             "published_errors": {protocol: list(errors) for protocol, errors in net.errors.items()},
+            "tested": net.tested,
             "source": net.source,
         }
         for net in NETS.values()
@@ -32,22 +34,24 @@ def net_rows() -> list[Row]:
 def net_table(rows: Sequence[Row]) -> Table:
     """The rows of `net_rows` as a table."""
     table = Table(
-        caption="For 1000 classes. Multiply-adds: of one crop, biases left out. Published: top-1 / top-5 error on "
-        "ILSVRC-2012's validation images, per cent.",
+        caption="Multiply-adds: of one crop, biases left out. Published: top-1 / top-5 error, per cent, on the "
+        "validation images of ILSVRC-2012; of nets for 10 classes on the test images of CIFAR-10.",
         caption_justify="left",
     )
     table.add_column("net")
-    for heading in ("crop, px", "layers", "parameters", "multiply-adds"):
+    for heading in ("crop, px", "classes", "layers", "parameters", "multiply-adds"):
         table.add_column(heading, justify="right")
     table.add_column("published")
     for row in rows:
-        published = "\n".join(
-            f"{protocol}: {100 * top1:.1f} / {100 * top5:.1f}"
-            for protocol, (top1, top5) in row["published_errors"].items()
-        )
-        sizes = (f"{row[key]:,}" for key in ("crop", "layers", "parameters", "macs"))
+        published = "\n".join(f"{protocol}: {pair(errors)}" for protocol, errors in row["published_errors"].items())
+        sizes = (f"{row[key]:,}" for key in ("crop", "classes", "layers", "parameters", "macs"))
         table.add_row(row["net"], *sizes, published)
     return table
+
+
+def pair(errors: Sequence[float | None]) -> str:
+    """Top-1 / top-5 error in per cent, with a dash for what is not known."""
+    return " / ".join("–" if error is None else f"{100 * error:.1f}" for error in errors)
 
 
 def layer_rows(name: str) -> list[Row]:
@@ -75,7 +79,7 @@ def layer_rows(name: str) -> list[Row]:
             "stride": placed.stride,
         }
         for placed in place(plan, crop)
-        if placed.layer.kind not in ("relu", "dropout")
+        if placed.layer.kind not in ("relu", "dropout", "drop-channels", "join")
     ]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.error_table import ErrorTable
 from verydeep.nets.registry import NETS
+from verydeep.studies.net_tables import pair
 from verydeep.studies.protocol_table import cost_ratio_lines, protocol_lines
 
 MARKED = re.compile(r"(?P<start><!-- (?P<table>[a-z]+): (?P<files>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -93,10 +94,10 @@ def comparison_lines(rows: Sequence[Row]) -> list[str]:
 
 def published(row: Row) -> str:
     """The paper's top-1 / top-5 error of the same net by a protocol of the same kind, per cent."""
-    for protocol, (top1, top5) in NETS[row["net"]].errors.items() if row["net"] in NETS else ():
+    for protocol, errors in NETS[row["net"]].errors.items() if row["net"] in NETS else ():
         name, _, scales = protocol.partition("@")
         if row["protocol"].startswith(name) and (len(row["scales"]) > 1) == ("," in scales):
-            return f"{100 * top1:.1f} / {100 * top5:.1f}"
+            return pair(errors)
     return ""
 
 
@@ -130,7 +131,10 @@ def dense_lines(rows: Sequence[Row]) -> list[str]:
             rates = (f"{row['images_per_second']:.2f}", f"{row['gflop_per_second']:.0f}")
             cells = (row["protocol"], *map(str, counts), *rates, share, f"{row['peak_memory_mib']:,.0f}")
             lines.append(f"| {' | '.join(cells)} |")
-        for key, settings in (("memory", "from Python"), ("lean_memory", "with the settings of the command `verydeep`")):
+        for key, settings in (
+            ("memory", "from Python"),
+            ("lean_memory", "with the settings of the command `verydeep`"),
+        ):
             seen = result[key]
             first, later = (f"{seen[f'most_{part}_mib']:,.0f} MiB" for part in ("in_first_100", "after_that"))
             what = f"{seen['images']:,} photographs by {seen['protocol']}, width {seen['width']}, {settings}"

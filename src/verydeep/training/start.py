@@ -10,7 +10,7 @@ from verydeep.data.statistics import Statistics
 from verydeep.nets.graft import graft
 from verydeep.nets.initialise import initialise
 from verydeep.nets.net import Net
-from verydeep.nets.registry import create_net, load_own_net
+from verydeep.nets.registry import NETS, create_net, load_own_net
 from verydeep.training.log import Say
 from verydeep.training.recipe import Recipe
 from verydeep.weights.files import put
@@ -36,31 +36,36 @@ def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool
         recipe.net, width=recipe.width, crop=recipe.crop, hidden=recipe.hidden,
         dropout=recipe.regularisation.dropout, classes=classes,
     )  # fmt: skip
-    initialise(net, recipe.start.law, torch.Generator().manual_seed(recipe.seed), recipe.start.deviation)
+    if recipe.regularisation.side_heads:
+        net.add_side_heads()
+    law, generator = recipe.start.law, torch.Generator().manual_seed(recipe.seed)
+    initialise(net, law, generator, recipe.start.deviation, own=NETS[net.name].draw)
     if resumes:
         return net
     if recipe.start.graft:
         say(f"{recipe.net}: {graft(net, load_own_net(recipe.start.graft)[0])}")
     if recipe.start.weights:
         source = load_own_net(recipe.start.weights)[0]
-        weights = source.state_dict()
+        weights, own = source.state_dict(), net.state_dict()
+        weights |= {name: value for name, value in own.items() if name not in net.tested()}  # side heads
         if source.classes != net.classes:
-            weights |= {name: value for name, value in net.state_dict().items() if name.partition(".")[0] in net.heads}
+            weights |= {name: value for name, value in own.items() if name.partition(".")[0] in net.heads}
         put(net, weights, recipe.start.weights)
-        random = f", but for {', '.join(net.heads)}, which stays random, since the classes are others"
+        random = f", but for {net.heads[0]}, which stays random, since the classes are others"
         say(f"{recipe.net}: starts from {recipe.start.weights}{random if source.classes != net.classes else ''}")
     return net
 
 
 def choose_trained(net: Net, recipe: Recipe) -> None:
     """Mark what is trained: every layer, or the fully connected ones alone. Source: section 4.4 of version 1."""
+    connected = {layer.name for layer in net.plan if layer.kind == "fc"}
     for name, parameter in net.named_parameters():
-        parameter.requires_grad_(recipe.start.train == "all" or name.startswith("fc"))
+        parameter.requires_grad_(recipe.start.train == "all" or name.partition(".")[0] in connected)
 
 
 def set_colours(net: Net, recipe: Recipe, statistics: Statistics) -> None:
-    """Give a net the mean of its training pixels, unless it has it from the net that it started from."""
-    if recipe.start.graft or recipe.start.weights:
+    """Give a net the mean of its training pixels, unless it has another net's, or its authors', whatever the pixels."""
+    if recipe.start.graft or recipe.start.weights or NETS[net.name].mean:
         return
     net.mean.copy_(torch.from_numpy(statistics.mean)[:, None, None])
     if recipe.start.standardise:
