@@ -15,6 +15,7 @@ from verydeep import __version__
 from verydeep.cli.data import data
 from verydeep.cli.demo import demo
 from verydeep.cli.evaluate import evaluate
+from verydeep.cli.features import features
 from verydeep.cli.fuse import fuse
 from verydeep.cli.localise import localise
 from verydeep.cli.nets import nets
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # or else --help waits for a parser of Markdown
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for command in (demo, nets, train, evaluate, fuse, predict, reproduce, report):
+for command in (demo, nets, train, evaluate, fuse, predict, features, reproduce, report):
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(localise, name="localise")

@@ -5,10 +5,10 @@ averaged over the picture and its mirror image, and by the caller over scales. S
 Decision: docs/decisions/020-where-to-average.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Real
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from verydeep.errors import DeviceError, NetError
 from verydeep.evaluation.protocol import Positions
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -123,28 +125,47 @@ def score_maps(
         NetError: the net gives something else than one score a class.
         DeviceError: there is too little memory for even one view.
     """
+    crops = tuple(pixels.shape[-2:]) == (net.crop, net.crop)
+    as_one = crops or (at_once and getattr(net, "takes_any_size", False))
+    for views, scores in in_parts(net if as_one else net.score_map, pixels, room, net.name):
+        if scores.shape[:2] != (len(views), len(net.classes)) or scores.dim() not in (2, 4):
+            given, due = tuple(scores.shape), (len(views), len(net.classes))
+            raise NetError(f"{net.name}: gives scores of shape {given} where its classes make it {due}")
+        yield scores
+
+
+def in_parts(
+    function: Callable[[Tensor], T], pixels: Real[Tensor, "n 3 h w"], room: Room, name: str
+) -> Iterator[tuple[Real[Tensor, "m 3 h w"], T]]:
+    """Views of one shape, as many at a time as there is room for, and what a function makes of them.
+
+    Args:
+        function: of views.
+        pixels: the views.
+        room: how much the function is given at once; made smaller where memory runs out.
+        name: of the net, for errors.
+
+    Raises:
+        DeviceError: there is too little memory for even one view.
+    """
     height, width = pixels.shape[-2:]
-    as_one = height == width == net.crop or (at_once and getattr(net, "takes_any_size", False))
     done = 0
     while done < len(pixels):
         views = pixels[done : done + max(1, room.pixels // (height * width))]
         try:
-            scores = net(views) if as_one else net.score_map(views)
+            found = function(views)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             if len(views) == 1:
                 raise DeviceError(
-                    f"{net.name}: {pixels.device.type} has too little memory for a view of {width} × {height} px; "
+                    f"{name}: {pixels.device.type} has too little memory for a view of {width} × {height} px; "
                     "use smaller scales"
                 ) from error
             room.pixels = len(views) // 2 * height * width
             continue
-        if scores.shape[:2] != (len(views), len(net.classes)) or scores.dim() not in (2, 4):
-            given, due = tuple(scores.shape), (len(views), len(net.classes))
-            raise NetError(f"{net.name}: gives scores of shape {given} where its classes make it {due}")
         done += len(views)
-        yield scores
+        yield views, found
 
 
 def out_of_memory(error: RuntimeError) -> bool:

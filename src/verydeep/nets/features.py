@@ -45,10 +45,10 @@ def layer_maps(
     net: Net | Wrapped, pixels: Real[Tensor, "n 3 h w"], names: Sequence[str]
 ) -> Iterator[tuple[str, Float[Tensor, "n c u v"]]]:
     """The same as they come, in the order of the data, to be read only: others may share their memory."""
+    check_layers(net, names)
     if isinstance(net, Wrapped):
         yield from _of_module(net, pixels, names)
         return
-    _check_names(net.name, names, [layer.name for layer in net.plan], f"`verydeep nets {net.name}` lists them")
     wanted = set(names)
     maps = net.maps(pixels)
     while wanted:
@@ -58,14 +58,25 @@ def layer_maps(
             yield name, output
 
 
-def _check_names(net: str, names: Sequence[str], known: Sequence[str], remedy: str) -> None:
-    """Refuse a name that no layer has."""
+def check_layers(net: Net | Wrapped, names: Sequence[str]) -> None:
+    """Refuse names that are no layer's.
+
+    Raises:
+        NetError: with the nearest name that is.
+    """
+    if isinstance(net, Net):
+        known, remedy = [layer.name for layer in net.plan], f"`verydeep nets {net.name}` lists them"
+    elif isinstance(net.module, OnnxFile):
+        raise NetError(f"{net.name}: an ONNX file shows no layers; give the net that it was exported from")
+    else:
+        known = [name for name, _ in net.module.named_modules() if name]
+        remedy = "they are the names of its named_modules()"
     if not names:
-        raise NetError(f"{net}: no layer is named; name one or more, such as {known[-1]}")
+        raise NetError(f"{net.name}: no layer is named; name one or more, such as {known[-1]}")
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-            raise NetError(f"{net}: has no layer {name!r}; did you mean {near}? {remedy}")
+            raise NetError(f"{net.name}: has no layer {name!r}; did you mean {near}? {remedy}")
 
 
 class _Found(Exception):
@@ -77,10 +88,7 @@ def _of_module(net: Wrapped, pixels: Tensor, names: Sequence[str]) -> list[tuple
 
     On pictures larger than the crop what comes behind the cut of the score map slides, as it does there.
     """
-    if isinstance(net.module, OnnxFile):
-        raise NetError(f"{net.name}: an ONNX file shows no layers; give the net that it was exported from")
-    modules = {name: module for name, module in net.module.named_modules() if name}
-    _check_names(net.name, names, [*modules], "they are the names of its named_modules()")
+    modules = dict(net.module.named_modules())
     found: dict[str, Any] = {}
 
     def keeper(name: str) -> Any:
