@@ -161,7 +161,7 @@ def test_weights_of_torchvisions_own_normalisation_go_back_as_they_came(narrow):
 @pytest.mark.parametrize(
     ("name", "file", "to", "line"),
     [
-        ("vgg-c", "net.pth", None, "vgg-c: torchvision has no such net; it has vgg-a, vgg-a-bn, vgg-b"),
+        ("vgg-c", "net.pth", None, "vgg-c: torchvision has no such net; it has vgg-a, vgg-b, vgg-d"),
         ("vgg-d", "net.pth", None, "vgg-d: torchvision's vgg16 squeezes its last map to 7 × 7 cells, of crop 64"),
         ("vgg-d", "net.bin", None, r"net\.bin: of which format\? end it in \.onnx, \.pt2, \.pth, \.safetensors, or"),
         ("vgg-d", "net.bin", "tflite", r"net\.bin: 'tflite' is not a format; use one of onnx, torch-export"),
