@@ -6,6 +6,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from verydeep.nets.convolution import Convolution
+from verydeep.nets.dropout import ChannelDropout, Dropout
 from verydeep.nets.fully_connected import FullyConnected
 from verydeep.nets.layers import Layer
 from verydeep.nets.local_response import LocalResponseNorm, NormaliseWithin
@@ -75,14 +76,6 @@ def module(layer: Layer, dropout: float) -> nn.Module:
         case "fc":
             return FullyConnected(layer.inputs, layer.outputs, layer.kernel)
         case "dropout":
-            return nn.Dropout(dropout * layer.share)
+            return Dropout(dropout * layer.share)
         case "drop-channels":
             return ChannelDropout(dropout * layer.share)
-
-
-class ChannelDropout(nn.Dropout):
-    """A dropout of channels, the same ones in all pictures of a batch. Source: Graham 2014, section 4."""
-
-    def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """The maps, of which in training some channels are 0 and the others larger for it."""
-        return maps * super().forward(maps.new_ones(1, maps.shape[1], 1, 1))

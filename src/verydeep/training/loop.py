@@ -3,7 +3,6 @@
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,6 +11,7 @@ from verydeep.data.feed import Batch, Feed
 from verydeep.device import Compute
 from verydeep.errors import DeviceError, TrainingError
 from verydeep.evaluation.average import out_of_memory
+from verydeep.nets.dropout import draw_masks
 from verydeep.nets.net import Net
 from verydeep.training.recipe import Recipe
 from verydeep.training.schedule import rate_factor
@@ -132,8 +132,10 @@ def gradients_of_parts(state: State, batch: Batch, recipe: Recipe, compute: Comp
     state.net.zero_grad()
     chosen, narrow = recipe.regularisation, compute.data_type != torch.float32
     loss, wrong = torch.zeros((), device=compute.device), torch.zeros((), device=compute.device)
-    for part, (pixels, labels) in enumerate(batch.parts(state.progress.micro_batch, compute.device)):
-        seed_dropout(recipe.seed, state.progress.step, part)
+    first = 0
+    for pixels, labels in batch.parts(state.progress.micro_batch, compute.device):
+        draw_masks(state.net, recipe.seed, state.progress.step, first)
+        first += len(labels)
         with torch.autocast(compute.device.type, compute.data_type, enabled=narrow):
             outputs = state.net.training_scores(pixels.contiguous(memory_format=compute.layout))
         own, *of_sides = (
@@ -145,11 +147,6 @@ def gradients_of_parts(state: State, batch: Batch, recipe: Recipe, compute: Comp
         loss += own.detach()
         wrong += (outputs[0].argmax(dim=1) != labels).sum()
     return loss, wrong
-
-
-def seed_dropout(seed: int, step: int, part: int) -> None:
-    """Make what is dropped depend on (seed, step, part) alone, so that a checkpoint needs no state of a generator."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step, part)).generate_state(1, np.uint64)[0] >> 1))
 
 
 def refuse_divergence(state: State) -> None:
