@@ -34,7 +34,8 @@ SCHEMA = {  # message: field, number, type; * for repeated, ** for repeated and 
     "NetParameter": "name 1 string, layers 2 V1LayerParameter *, input 3 string *, layer 100 LayerParameter *",
 }
 KINDS = {"conv": ("Convolution", 4), "fc": ("InnerProduct", 14), "lrn": ("LRN", 15), "pool": ("Pooling", 17)}
-KINDS |= {"relu": ("ReLU", 18), "dropout": ("Dropout", 6), "data": ("Data", 5)}
+KINDS |= {"relu": ("ReLU", 18), "dropout": ("Dropout", 6), "data": ("Data", 5), "join": ("Concat", 3)}
+KINDS["mean"] = KINDS["pool"]
 MEAN = torch.tensor([103.939, 116.779, 123.68])[:, None, None]  # BGR
 RESPONSES = {"paper": (5, 5e-4, 0.75, 2.0), "caffe": (5, 1e-4, 0.75, 1.0)}
 
@@ -108,8 +109,9 @@ def write(
                 made.convolution_param.pad.append(layer.padding)
             if layer.groups != 1:
                 made.convolution_param.group = layer.groups
-        if params and layer.kind == "pool":
+        if params and layer.kind in ("pool", "mean"):
             made.pooling_param.kernel_size, made.pooling_param.stride = layer.kernel, layer.stride
+            made.pooling_param.pool, made.pooling_param.pad = int(layer.kind == "mean"), layer.padding
         if params and layer.kind == "lrn":
             size, alpha, beta, k = RESPONSES[layer.reading]
             made.lrn_param.local_size, made.lrn_param.alpha, made.lrn_param.beta = size, alpha, beta
@@ -129,7 +131,9 @@ def write(
 def by_hand(layers, blobs, pixels, mean=MEAN):
     """What Caffe makes of pixels, RGB: its own order of colours, its own rounding, its own normalisation."""
     maps = pixels.flip(1).double() - mean
+    made = {}
     for layer in layers:
+        maps = torch.cat([made[name] for name in layer.after], dim=1) if layer.after else maps
         match layer.kind:
             case "conv":
                 weight, bias = (numbers.double() for numbers in blobs[layer.name])
@@ -140,11 +144,14 @@ def by_hand(layers, blobs, pixels, mean=MEAN):
             case "relu":
                 maps = maps.clamp(min=0)
             case "pool":
-                maps = F.max_pool2d(maps, layer.kernel, layer.stride, ceil_mode=True)
+                maps = F.max_pool2d(maps, layer.kernel, layer.stride, layer.padding, ceil_mode=True)
+            case "mean":
+                maps = F.avg_pool2d(maps, layer.kernel, layer.stride)
             case "lrn":
                 size, alpha, beta, k = RESPONSES[layer.reading]
                 squares = F.pad(maps**2, (0, 0, 0, 0, size // 2, size // 2)).unfold(1, size, 1).sum(-1)
                 maps = maps / (k + alpha / size * squares) ** beta
+        made[layer.name] = maps
     return maps
 
 
@@ -184,6 +191,17 @@ def test_each_net_is_recognised_by_its_layers(name, tmp_path, photograph):
     net, _ = load_net(write(tmp_path / "some.caffemodel", layers, blobs, version=2, shaped=True))
     assert net.name == name
     assert relative(net(photograph(net.crop)), by_hand(layers, blobs, photograph(net.crop), mean)) < 1e-5
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("version", [1, 2])
+def test_googlenet_comes_without_the_side_heads_of_its_training(version, tmp_path, photograph):
+    layers, blobs = plan_of("googlenet", hidden=None, side_heads=True)
+    net, _ = load_net(write(tmp_path / "some.caffemodel", layers, blobs, version=version))
+    own = [layer for layer in layers if not layer.name.startswith(("loss1", "loss2"))]
+    mean = torch.tensor([104.0, 117.0, 123.0])[:, None, None]
+    assert net.name == "googlenet"
+    assert relative(net(photograph(224)), by_hand(own, blobs, photograph(224), mean)) < 1e-5
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from verydeep.errors import WeightsError
-from verydeep.weights.found import NO_STD, VGG_MEAN, Colours, Found, Step, as_windows
+from verydeep.weights.found import NO_STD, VGG_MEAN, Colours, Found, Step, as_windows, check_names
 from verydeep.weights.protobuf import Message, floats, messages, packed, read_message, text, varints
 
 
@@ -112,6 +112,7 @@ def _layers(content: memoryview, path: Path) -> Iterator[CaffeLayer]:
             if number == V1 and V0 in message:
                 raise WeightsError(f"{path}: has layers of Caffe's first kind; upgrade it with Caffe's own tool")
             name = text(message, fields.name)
+            check_names([name], str(path))
             steps = [
                 *(_convolution(parameters) for parameters in messages(message, fields.convolution)),
                 *(_pool(parameters) for parameters in messages(message, fields.pooling)),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from verydeep.errors import WeightsError
+from verydeep.weights.found import check_names, reason
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which checkpoints of trainings keep their weights
 PREFIX = "module."  # of names that DataParallel saved
@@ -37,7 +38,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     except WeightsError:
         raise
     except Exception as error:  # a damaged file may trip over anything
-        raise WeightsError(f"{path}: {_reason(error)}") from None
+        raise WeightsError(f"{path}: {_complaint(error)}") from None
     for wrapper in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
@@ -50,6 +51,7 @@ def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
     tensors = {str(name).removeprefix(PREFIX): tensor for name, tensor in named.items() if isinstance(tensor, Tensor)}
     if not tensors:
         raise WeightsError(f"{path}: holds no state dict but a {type(loaded).__name__}; save net.state_dict()")
+    check_names(tensors, str(path))
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
             raise WeightsError(f"{path}: {name} is no plain tensor; save it as one")
@@ -90,7 +92,7 @@ def _check_pickles(file: BufferedIOBase, path: Path) -> None:
 
 def _check_numbers(pickle: BufferedIOBase, path: Path) -> None:
     """Refuse a pickle whose sizes, summed, are beyond what its file can have: torch takes memory for them first."""
-    most = 4 * path.stat().st_size  # a size, a stride and a length for each number of two bytes or more
+    most = 4 * max(path.stat().st_size, 2**14)  # a size, a stride and a length for each number of two bytes or more
     total = 0
     argument: Any
     for opcode, argument, _ in pickletools.genops(pickle):
@@ -100,10 +102,9 @@ def _check_numbers(pickle: BufferedIOBase, path: Path) -> None:
             raise WeightsError(f"{path}: says that it holds more than the file has; copy it again")
 
 
-def _reason(error: Exception) -> str:
+def _complaint(error: Exception) -> str:
     """What is wrong with a file that torch does not read."""
-    name = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:class|global|operand)[^\w]+([\w.]+)", str(error))
+    name = re.search(r"(?:GLOBAL|class|operand) (\w+\.[\w.]*\w)", str(error))
     if name:
-        return f"refused, it would call {name[1] or name[2]}, which weights have no need of; save net.state_dict()"
-    text = " ".join(str(error).split())[:80] or type(error).__name__
-    return f"is not a whole file of PyTorch's ({text}); copy it again"
+        return f"refused, it would call {name[1]}, which weights have no need of; save net.state_dict()"
+    return f"is not a whole file of PyTorch's ({reason(error)}); copy it again"

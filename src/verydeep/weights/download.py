@@ -108,6 +108,7 @@ def _fetch(url: str, part: Part, checksum: str, progress: Progress | None) -> No
         try:
             whole = _receive(url, part, checksum, progress)
         except HTTPError as error:
+            error.close()
             raise WeightsError(f"{url}: the server says {error.code} {error.reason}; see to the address") from None
         except (OSError, http.client.HTTPException) as error:
             failures = failures + 1 if part.size <= size else 0

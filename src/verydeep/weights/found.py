@@ -1,6 +1,6 @@
 """What a reader makes of another library's file: tensors under our layers' names, for RGB pixels from 0 to 255."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 
@@ -54,6 +54,22 @@ class Found:
         """The tensors with the buffers `mean` and `std` of our nets."""
         colours = {"mean": self.mean, "std": self.std}
         return {**self.tensors, **{name: torch.tensor(values)[:, None, None] for name, values in colours.items()}}
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Refuse names of tensors or layers that no error could show on one line.
+
+    Raises:
+        WeightsError: one is not printable.
+    """
+    if not all(name.isprintable() for name in names):
+        raise WeightsError(f"{where}: has a name that is not printable; copy it again")
+
+
+def reason(error: Exception) -> str:
+    """What another library says of a damaged file, on part of a line."""
+    text = " ".join(str(error).split())[:80] or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def as_windows(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from verydeep.errors import WeightsError
-from verydeep.weights.found import FC, NO_STD, VGG_MEAN, Found, as_windows
+from verydeep.weights.found import FC, NO_STD, VGG_MEAN, Found, as_windows, check_names, reason
 
 if TYPE_CHECKING:
     from h5py import Dataset, Group
@@ -44,8 +44,7 @@ def read_keras(path: Path) -> Found:
     except (WeightsError, MemoryError):
         raise
     except Exception as error:  # a damaged file may trip over anything
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
-        raise WeightsError(f"{path}: is not a whole file of Keras' ({reason}); copy it again") from None
+        raise WeightsError(f"{path}: is not a whole file of Keras' ({reason(error)}); copy it again") from None
     convolutions = {name: parts for name, parts in layers.items() if parts["kernel"].dim() == 4}
     dense = [name for name in layers if name not in convolutions]
     if len(convolutions) not in BLOCKS or len(dense) not in (0, len(FC)):
@@ -110,6 +109,7 @@ def _datasets(group: "Group", path: Path, above: tuple[str, ...]) -> Iterator[tu
 
     if len(above) == DEEPEST:
         raise WeightsError(f"{path}: has groups within groups without end; copy it again")
+    check_names(group, str(path))
     for name in group:
         place = (*above, name)
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):

@@ -10,7 +10,7 @@ from verydeep.errors import WeightsError
 from verydeep.weights.caffe import read_caffe
 from verydeep.weights.checkpoint import read_checkpoint
 from verydeep.weights.files import FORMAT, read_metadata, read_tensors
-from verydeep.weights.found import Found
+from verydeep.weights.found import Found, check_names, reason
 from verydeep.weights.keras import ARCHIVED, read_keras
 from verydeep.weights.timm import from_timm
 from verydeep.weights.torchvision import from_torchvision
@@ -30,11 +30,7 @@ def read_weights(path: Path) -> Found:
     if begin.startswith(HDF5):
         return read_keras(path)
     if begin.startswith(ZIP):
-        if not zipfile.is_zipfile(path):
-            raise WeightsError(f"{path}: is not a whole archive; copy it again")
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        return read_keras(path) if ARCHIVED in names else by_layout(read_checkpoint(path), path)
+        return read_keras(path) if ARCHIVED in _entries(path) else by_layout(read_checkpoint(path), path)
     if begin.startswith(PICKLE):
         return by_layout(read_checkpoint(path), path)
     if is_safetensors(begin):
@@ -48,12 +44,26 @@ def by_layout(tensors: Mapping[str, Tensor], path: Path) -> Found:
     Raises:
         WeightsError: they are nobody's names that is known here.
     """
+    check_names(tensors, str(path))
     for layout in LAYOUTS:
         found = layout(tensors, str(path))
         if found:
             return found
     names = ", ".join(list(tensors)[:3]) or "none"
     raise WeightsError(f"{path}: its names ({names}, …) are of no layout that is known here; see docs/weights.md")
+
+
+def _entries(path: Path) -> list[str]:
+    """The names in an archive.
+
+    Raises:
+        WeightsError: it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception as error:  # a damaged file may trip over anything
+        raise WeightsError(f"{path}: is not a whole archive ({reason(error)}); copy it again") from None
 
 
 def is_own(path: Path) -> bool:
