@@ -25,6 +25,7 @@ EXACT = {"rtol": 1e-4, "atol": 1e-4}  # single precision, sums in another order
 
 def test_counts_are_those_of_the_table():
     assert (NETS["googlenet"].parameters, NETS["googlenet"].macs) == (6_998_552, 1_582_671_872)
+    assert (NETS["googlenet"].layers, NETS["googlenet-naive"].layers) == (22, 13)  # on the longest way, as in section 5
     with_heads = tuple(googlenet_layers(side_heads=True))
     assert (count_parameters(with_heads), count_macs(with_heads, 224)) == (13_378_280, 1_591_044_096)
     placed = list(place(with_heads, 224))

@@ -122,8 +122,12 @@ def count_macs(layers: Sequence[Layer], crop: int) -> int:
 
 
 def count_weight_layers(layers: Sequence[Layer]) -> int:
-    """Layers with weights, as the paper counts depth."""
-    return sum(layer.has_weights for layer in layers)
+    """Layers with weights, as papers count depth: those that follow each other on the longest way to the last one."""
+    depth, before = {"": 0}, ""
+    for layer in layers:
+        depth[layer.name] = max(depth[name] for name in layer.after or (before,)) + layer.has_weights
+        before = layer.name
+    return depth[before]
 
 
 def fits(layers: Sequence[Layer], crop: int) -> bool:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from verydeep.nets.layers import place
 from verydeep.nets.registry import ALIASES, NETS, load_own_net
+from verydeep.weights.cards import WeightCard
 
 Row = Mapping[str, Any]
 
@@ -54,6 +55,20 @@ def pair(errors: Sequence[float | None]) -> str:
     return " / ".join("–" if error is None else f"{100 * error:.1f}" for error in errors)
 
 
+def weights_table(cards: Sequence[WeightCard]) -> Table:
+    """Published weights as a table."""
+    table = Table(
+        caption="Published: top-1 / top-5 error, per cent, on the validation images of ILSVRC-2012.",
+        caption_justify="left",
+    )
+    for heading in ("weights", "net", "published", "licence"):
+        table.add_column(heading)
+    for card in cards:
+        published = (f"{found.protocol}: {pair((found.top1_error, found.top5_error))}" for found in card.errors)
+        table.add_row(card.name, card.net, "\n".join(published), (card.licence or "").partition(" (")[0])
+    return table
+
+
 def layer_rows(name: str) -> list[Row]:
     """Each layer of a net in the order of the data, without ReLU and dropout, which change neither size nor cost.
 
@@ -84,8 +99,8 @@ def layer_rows(name: str) -> list[Row]:
 
 
 def stage(layer: str) -> str:
-    """The stage that a layer belongs to: conv4_3, norm4_3 and pool4 → conv4, fc7 → fc7."""
-    return re.sub(r"^(norm|pool|lrn)", "conv", layer).partition("_")[0]
+    """The stage that a layer belongs to: conv4_3, norm4_3 and pool4 → conv4, fc7 → fc7; conv2/3x3 → conv2."""
+    return layer.partition("/")[0] if "/" in layer else re.sub(r"^(norm|pool|lrn)", "conv", layer).partition("_")[0]
 
 
 def layer_table(rows: Sequence[Row]) -> Table:
@@ -117,9 +132,11 @@ def stage_table(rows: Sequence[Row]) -> Table:
 
 
 def stages(rows: Sequence[Row]) -> Iterator[tuple[str, int, int]]:
-    """Name, parameters and multiply-adds of each stage."""
+    """Name, parameters and multiply-adds of each stage that has any."""
     for name, members in groupby(rows, key=lambda row: row["stage"]):
-        yield name, *totals(list(members))
+        parameters, macs = totals(list(members))
+        if parameters:
+            yield name, parameters, macs
 
 
 def totals(rows: Sequence[Row]) -> tuple[int, int]:
