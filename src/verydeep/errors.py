@@ -52,5 +52,9 @@ class StudyError(VerydeepError):
     """A study with a circle, a missing run or an unknown table, or one of which a run failed."""
 
 
+class ProcessError(VerydeepError):
+    """Processes that do not find each other, or do not see the same."""
+
+
 class DeviceError(VerydeepError):
     """A device that is not here, or has too little memory."""
