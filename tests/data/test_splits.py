@@ -32,9 +32,9 @@ def test_the_seed_decides_alone_and_no_class_decides_for_another(folders):
     assert [image for image in one if image.startswith("bee/")] == list(bees)
 
 
-@pytest.mark.parametrize("train", [4, 5])
-def test_a_class_with_too_few_pictures_is_named(folders, train):
-    with pytest.raises(DatasetError, match=f"class cat has 4 pictures, and {train} to train on with one to test"):
+@pytest.mark.parametrize(("train", "name", "has"), [(4, "cat", 4), (8, "ant", 5)])
+def test_a_class_with_too_few_pictures_is_named(folders, train, name, has):
+    with pytest.raises(DatasetError, match=f"class {name} has {has} pictures, and {train} to train on with one to test"):
         split_classes(open_dataset(folders), train)
 
 

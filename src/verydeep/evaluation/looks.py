@@ -22,9 +22,10 @@ from verydeep.errors import PictureError
 from verydeep.evaluation.protocol import Positions, Protocol
 from verydeep.pictures.crop import take
 from verydeep.pictures.preset import OURS, Preset
+from verydeep.pictures.views import Seen
 
 T = TypeVar("T")
-Shape = tuple[int, int, bool, Positions, bool]  # height, width, with its mirror image or not, positions, at once or not
+Shape = tuple[int, int, bool, Positions, Seen]  # height, width, with its mirror image or not, positions, seen where
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Look:
         picture: RGB, 0 to 255, rescaled, the view's window only.
         mirror: whether it counts together with its mirror image.
         positions: how the scores at its positions become one posterior.
-        at_once: whether a net that takes any size sees it as one.
+        seen: at which positions: see `pictures.views.View`.
+        smallest_side: Q, of the rescaled picture that the view belongs to, px.
     """
 
     image: int
@@ -45,12 +47,13 @@ class Look:
     picture: UInt8[np.ndarray, "h w 3"]
     mirror: bool = False
     positions: Positions = "softmax-last"
-    at_once: bool = False
+    seen: Seen = "everywhere"
+    smallest_side: int = 0
 
     @property
     def shape(self) -> Shape:
         """What views in one batch have in common."""
-        return (*self.picture.shape[:2], self.mirror, self.positions, self.at_once)
+        return (*self.picture.shape[:2], self.mirror, self.positions, self.seen)
 
     @property
     def pixels(self) -> int:
@@ -91,7 +94,7 @@ def looks(
         if sum(window.size for window in windows) < sum(whole.size for whole in rescaled.values()):
             windows = [window.copy() for window in windows]  # else they would keep the wholes in memory
         return [
-            Look(image, shown.weight, window, shown.mirror, shown.positions, shown.view.at_once)
+            Look(image, shown.weight, window, shown.mirror, shown.positions, shown.view.seen, shown.smallest_side)
             for shown, window in zip(views, windows, strict=True)
         ]
 

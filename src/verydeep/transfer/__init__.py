@@ -7,13 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from verydeep.transfer.descriptors import describe
+    from verydeep.transfer.linear import LinearTransfer
     from verydeep.transfer.precision import average_precision, mean_average_precision
     from verydeep.transfer.recall import mean_class_recall
+    from verydeep.transfer.transformer import Descriptor
 
-__all__ = ["average_precision", "mean_average_precision", "mean_class_recall"]
+__all__ = [
+    "Descriptor",
+    "LinearTransfer",
+    "average_precision",
+    "describe",
+    "mean_average_precision",
+    "mean_class_recall",
+]
 
 HOMES = {
+    "Descriptor": "verydeep.transfer.transformer",
+    "LinearTransfer": "verydeep.transfer.linear",
     "average_precision": "verydeep.transfer.precision",
+    "describe": "verydeep.transfer.descriptors",
     "mean_average_precision": "verydeep.transfer.precision",
     "mean_class_recall": "verydeep.transfer.recall",
 }

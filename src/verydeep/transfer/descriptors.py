@@ -1,0 +1,260 @@
+"""Pictures → descriptors: what a layer of a net makes of them, averaged over positions, of one scale or several.
+
+Each picture is rescaled to every smallest side Q and goes through the net whole. The map of the penultimate layer is
+averaged over its positions, and over picture and mirror image; scales are averaged or put behind each other; the whole
+is made of length 1. Descriptors of several nets are put behind each other. Source: appendix B.
+Decision: docs/decisions/111-descriptors.md.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Real
+from torch import Tensor
+
+from verydeep.data.dataset import Dataset
+from verydeep.data.duplicates import contents
+from verydeep.data.paths import printable
+from verydeep.device import choose_device, keep_pages
+from verydeep.errors import DeviceError, NetError, TransferError
+from verydeep.evaluation.average import Room, out_of_memory, testing
+from verydeep.evaluation.looks import group_by_shape, looks
+from verydeep.evaluation.posteriors import default_threads
+from verydeep.evaluation.protocol import Protocol, in_proportion, parse
+from verydeep.evaluation.room import make_room
+from verydeep.nets.net import Net
+from verydeep.nets.wrap import Wrapped
+from verydeep.pictures.preset import OURS
+from verydeep.transfer.layer import describing_layer, describing_maps
+from verydeep.transfer.store import Store
+from verydeep.weights.files import checksum
+
+AnyNet = Net | Wrapped
+Combine = Literal["average", "stack"]
+SCALES = (256, 384, 512)  # px, for a crop of 224. Source: appendix B, for Caltech
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a net describes pictures.
+
+    Attributes:
+        layer: whose map is averaged.
+        scales: smallest sides Q, px.
+        combine: whether the scales' descriptors are averaged or put behind each other ("stack").
+        mirror: whether the mirror image is shown too.
+    """
+
+    layer: str
+    scales: tuple[int, ...]
+    combine: Combine = "average"
+    mirror: bool = True
+
+    def __str__(self) -> str:
+        how = {"average": "averaged", "stack": "stacked"}[self.combine]
+        several = f", {how}" if len(self.scales) > 1 else ""
+        return (
+            f"{self.layer} at Q = {', '.join(map(str, self.scales))}{several}{'' if self.mirror else ', not mirrored'}"
+        )
+
+
+def way_of(
+    net: AnyNet,
+    layer: str | None = None,
+    scales: Sequence[int] | None = None,
+    combine: str = "average",
+    mirror: bool = True,
+) -> Way:
+    """How a net describes pictures, with what is not given as in appendix B.
+
+    Args:
+        net: whose crop says what the scales are.
+        layer: by default the penultimate one, after its ReLU.
+        scales: by default 256, 384 and 512 for a crop of 224, in proportion for others.
+        combine: "average" or "stack".
+        mirror: whether the mirror image is shown too.
+
+    Raises:
+        TransferError: there is no such way.
+        ProtocolError: a scale is less than the crop, or none.
+    """
+    if combine not in get_args(Combine):
+        raise TransferError(f"combine {combine!r}: is no way to put scales together; use 'average' or 'stack'")
+    sides = tuple(in_proportion(side, net.crop) for side in SCALES) if scales is None else tuple(scales)
+    parse(Protocol("dense", sides, mirror), net.crop, net.name)
+    return Way(describing_layer(net, layer), sides, "stack" if combine == "stack" else "average", mirror)
+
+
+def describe(
+    net: AnyNet | Sequence[AnyNet],
+    data: Dataset,
+    *,
+    layer: str | None = None,
+    scales: Sequence[int] | None = None,
+    combine: str = "average",
+    mirror: bool = True,
+    cache: str | Path | None = None,
+    device: str | torch.device = "auto",
+    batch: int | None = None,
+    memory: float | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float32[np.ndarray, "n d"]:
+    """The descriptor of every picture, of length 1.
+
+    Args:
+        net: or several, whose descriptors are put behind each other; any that `load_net` gives, but for ONNX files.
+        data: labelled or not.
+        layer: by default the penultimate one, after its ReLU; any other of the net's.
+        scales: smallest sides Q, px; by default 256, 384 and 512 for a crop of 224, in proportion for others.
+        combine: whether scales are averaged ("average") or put behind each other ("stack").
+        mirror: whether mirror images are shown, too.
+        cache: a folder that keeps what was described, by weights, layer, scale and the pictures' content; by default
+            nothing is kept.
+        device: `auto` is CUDA, then MPS, then the CPU.
+        batch: so many crops' worth of pixels at a time; see `posteriors`.
+        memory: gigabytes that views and maps may take at once; see `posteriors`.
+        threads: that decode pictures meanwhile.
+        progress: called with the number of pictures done and of all.
+
+    Raises:
+        NetError: a net has no such layer, or describes a picture by what is no number.
+        PictureError: a picture cannot be decoded.
+        ProtocolError: a scale does not fit the net.
+
+    Source: appendix B.
+    """
+    nets = [net] if isinstance(net, (Net, Wrapped)) else list(net)
+    if not nets:
+        raise TransferError("no net is given to describe pictures; give one or more")
+    hashes = contents(data, threads or default_threads()) if cache is not None else []
+    parts = []
+    for place, each in enumerate(nets):
+        way = way_of(each, layer, scales, combine, mirror)
+        told = (lambda done, of, place=place: progress(place * of + done, len(nets) * of)) if progress else None
+        found = by_scale(each, data, way, hashes, cache, device, batch, memory, threads, told)
+        parts.append(combined(found, way.combine))
+    return stacked(parts)
+
+
+def combined(found: Float32[np.ndarray, "n q d"], combine: Combine) -> Float32[np.ndarray, "n e"]:
+    """The descriptors of several scales as one, of length 1."""
+    return of_length_1(found.mean(axis=1) if combine == "average" else found.reshape(len(found), -1))
+
+
+def stacked(parts: Sequence[Float32[np.ndarray, "n _"]]) -> Float32[np.ndarray, "n d"]:
+    """Descriptors of the same pictures by several nets, or of several regions, behind each other, of length 1."""
+    return of_length_1(np.concatenate(parts, axis=1)) if len(parts) > 1 else parts[0]
+
+
+def of_length_1(values: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
+    """Each row divided by its length; a row of zeros stays one."""
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return values / np.where(lengths > 0, lengths, 1)
+
+
+def by_scale(
+    net: AnyNet,
+    data: Dataset,
+    way: Way,
+    hashes: Sequence[bytes],
+    cache: str | Path | None,
+    device: str | torch.device,
+    batch: int | None,
+    memory: float | None,
+    threads: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> Float32[np.ndarray, "n q d"]:
+    """Descriptors of each scale by itself, of any length, from the cache or made."""
+    where = choose_device(device)
+    if where.type == "cpu":
+        keep_pages()
+    net.to(where)
+    views = Protocol("centre" if getattr(net, "no_score_map", "") else "dense", way.scales, way.mirror)
+    preset = getattr(net, "preset", OURS)
+    with testing(net), torch.inference_mode(), ExitStack() as closes:
+        crop = torch.zeros(1, 3, net.crop, net.crop, dtype=torch.uint8, device=where)
+        dimensions = describing_maps(net, crop, way.layer).shape[1]
+        values = np.zeros((len(data), len(way.scales), dimensions), np.float32)
+        done = np.zeros(values.shape[:2], bool)
+        stores: list[Store] = []
+        if cache is not None:
+            made_of = {"weights": weights_of(net), "layer": way.layer, "mirror": way.mirror, "views": views.name,
+                       "preset": str(preset), "orientation": data.orientation}  # fmt: skip
+            for place, scale in enumerate(way.scales):
+                stores.append(Store(Path(cache), made_of | {"scale": scale}, dimensions))
+                closes.enter_context(closing(stores[-1]))
+                done[:, place] = stores[-1].read(hashes, values[:, place])
+        room = make_room(net, where, batch, memory)
+        columns = {scale: place for place, scale in enumerate(way.scales)}
+        for scales, images in remaining(done, way.scales):
+            shown = Protocol(views.name, scales, way.mirror)
+            seen = looks(data, shown, net.crop, threads or default_threads(), preset, images)
+            for group in group_by_shape(seen, room.pixels):
+                pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
+                found = mean_maps(net, pictures.permute(0, 3, 1, 2), way, room).float().cpu().numpy()
+                for look, descriptor in zip(group, found, strict=True):
+                    if not np.isfinite(descriptor).all():
+                        image = printable(data.images[look.image])
+                        raise NetError(
+                            f"{net.name}: its descriptor of {image} is no number; train it anew, or leave it out"
+                        )
+                    column = columns[look.smallest_side]
+                    values[look.image, column] = descriptor
+                    done[look.image, column] = True
+                    if stores:
+                        stores[column].add(hashes[look.image], descriptor)
+                if progress:
+                    progress(int(done.mean(axis=1).sum()), len(data))
+    if progress:
+        progress(len(data), len(data))
+    return values
+
+
+def remaining(done: Bool[np.ndarray, "n q"], scales: Sequence[int]) -> list[tuple[tuple[int, ...], list[int]]]:
+    """The pictures that are still to be described, together with the scales that they lack."""
+    patterns, which = np.unique(done, axis=0, return_inverse=True) if len(done) else (done, np.zeros(0, int))
+    return [
+        (tuple(scale for scale, there in zip(scales, pattern, strict=True) if not there),
+         np.flatnonzero(which.reshape(-1) == place).tolist())
+        for place, pattern in enumerate(patterns)
+        if not pattern.all()
+    ]  # fmt: skip
+
+
+def mean_maps(net: AnyNet, pixels: Real[Tensor, "n 3 h w"], way: Way, room: Room) -> Float[Tensor, "n d"]:
+    """The map of a layer averaged over its positions, and over view and mirror image, as many at a time as fit.
+
+    Raises:
+        DeviceError: there is too little memory for even one view.
+    """
+    height, width = pixels.shape[-2:]
+    shown = torch.cat([pixels, pixels.flip(-1)]) if way.mirror else pixels
+    found: list[Tensor] = []
+    done = 0
+    while done < len(shown):
+        views = shown[done : done + max(1, room.pixels // (height * width))]
+        try:
+            found.append(describing_maps(net, views, way.layer).mean((2, 3)))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if len(views) == 1:
+                problem = f"too little memory for a view of {width} × {height} px"
+                raise DeviceError(f"{net.name}: {pixels.device.type} has {problem}; use smaller scales") from error
+            room.pixels = len(views) // 2 * height * width
+            continue
+        done += len(views)
+    return torch.cat(found).unflatten(0, (-1, len(pixels))).mean(dim=0)
+
+
+def weights_of(net: AnyNet) -> str:
+    """A checksum of all that a net is, whatever it is called."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    about: list[Any] = [type(net).__name__, net.name, net.crop]
+    return checksum(tensors, str(about))
