@@ -95,3 +95,10 @@ def test_a_forecast_is_a_measurement_times_arithmetic(make_net, make_data):
 )
 def test_durations_are_said_as_people_say_them(seconds, text):
     assert duration(seconds) == text
+
+
+def test_what_lies_behind_the_last_pool_costs_as_often_as_it_has_offsets():
+    plan = NETS["overfeat-accurate"].plan
+    head = sum(layer.macs_per_cell for layer in plan if layer.kind == "fc")
+    once = macs(plan, 245, 245)  # a map of 5 × 5 cells behind the last pool: one cell of scores for each offset
+    assert macs(plan, 245, 245, "fine") == once + 8 * head

@@ -250,3 +250,39 @@ def test_spp_shows_96_crops_and_two_whole_pictures(build, make_data, drawn, shap
     whole = by_whole_pictures(net, data.pictures[0], scales[1:2], mirror=True)
     with_whole = posteriors(net, data, "spp-96+2", device="cpu", threads=1).values[0]
     assert_same(with_whole, (96 * by_hand + 2 * whole) / 98)
+
+
+def offset_pools_by_hand(net, pixels):
+    """The largest posterior of each class over all positions of all nine offsets, step by step as OverFeat's page."""
+    maps = (pixels - net.mean) / net.std
+    for name, layer in net.named_children():
+        if name == "pool6":
+            break
+        maps = layer(maps)
+    found = []
+    for top in range(3):
+        for left in range(3):
+            units = net.pool6(maps[:, :, top:, left:])
+            for layer in list(net.children())[list(dict(net.named_children())).index("fc7") :]:
+                units = layer(units)
+            found += [cell.softmax(dim=1) for cell in units.flatten(2).unbind(dim=2)]
+    return torch.stack(found).amax(dim=0)
+
+
+def test_fine_takes_the_largest_posterior_over_all_offsets_of_the_last_pool(make_data):
+    net, data = (
+        create_net("overfeat-accurate", width=0.03, crop=95, classes="abcdefg", start="he"),
+        make_data([(50, 61)]),
+    )
+    scales = (149, 173)
+    found = posteriors(net, data, "fine@149,173+maximum", device="cpu", threads=1).values[0]
+    by_scale = []
+    with torch.no_grad():
+        for scale in scales:
+            pixels = torch.from_numpy(rescale(data.pictures[0], scale)).permute(2, 0, 1)[None].float()
+            both = [offset_pools_by_hand(net, shown)[0] for shown in (pixels, pixels.flip(-1))]
+            by_scale.append(sum(both) / 2)
+    maxima = sum(by_scale) / 2
+    assert_same(found, (maxima / maxima.sum()).numpy())
+    coarse = posteriors(net, data, "dense@149,173+maximum", device="cpu", threads=1).values[0]
+    assert abs(coarse - found).max() > 1e-3

@@ -66,19 +66,6 @@ PUBLISHED = {  # weight layers, parameters, multiply-adds of a crop; computed ap
 }
 
 
-def small(name, **sizes):
-    """A net of few channels in which nothing is 0 by chance."""
-    net = create_net(name, **{"width": 0.03, "num_classes": 5, "start": "he", **sizes})
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            if parameter.dim() == 1:
-                parameter.uniform_(0.1, 0.3, generator=generator)
-        net.mean.fill_(120)
-        net.std.fill_(60)
-    return net
-
-
 def rows(table):
     """Kind, kernel, stride, padding, groups, channels and side of each row; 0 for what a row does not say."""
     for row in table.split(", "):
@@ -153,7 +140,7 @@ def test_normalisation_and_pools_come_in_the_published_order(name, order):
     assert " ".join(layer.name for layer in NETS[name].plan) == f"{order} {head}"
 
 
-def test_two_groups_are_two_nets_that_meet_in_the_third_layer():
+def test_two_groups_are_two_nets_that_meet_in_the_third_layer(small):
     net = small("alexnet", width=0.1, crop=99)
     maps = torch.rand(1, net.conv2.in_channels, 9, 9)
     one, other = net.conv2.weight.chunk(2)
@@ -164,33 +151,18 @@ def test_two_groups_are_two_nets_that_meet_in_the_third_layer():
 
 
 @pytest.mark.parametrize(("name", "k", "alpha"), [("alexnet", 2, 1e-4), ("alexnet-caffe", 1, 1e-4 / 5)])
-def test_constants_of_normalisation_are_the_papers_or_caffes(name, k, alpha):
+def test_constants_of_normalisation_are_the_papers_or_caffes(name, k, alpha, small):
     maps = 200 * torch.rand(1, 7, 2, 2)
     sums = torch.stack([maps[0, max(0, i - 2) : i + 3].square().sum(0) for i in range(7)])
     lrn = small(name, crop=99).lrn1
     torch.testing.assert_close(lrn(maps), maps / (k + alpha * sums)[None] ** 0.75)
 
 
-def windows(pixels, side, stride):
-    tops, lefts = (range(0, size - side + 1, stride) for size in pixels.shape[-2:])
-    return torch.cat([pixels[..., y : y + side, x : x + side] for y in tops for x in lefts]), (len(tops), len(lefts))
-
-
-def bare(net):
-    """The same net without padding and without windows that reach over the end."""
-    for layer in net.children():
-        if isinstance(layer, nn.Conv2d):
-            layer.padding = (0, 0)
-        if isinstance(layer, nn.MaxPool2d):
-            layer.ceil_mode = False
-    return net
-
-
 STRIDES = {"alexnet-small": 16, "overfeat-accurate": 36, "cnn-s": 36, "nagadomi": 8}
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_a_score_map_is_every_window_in_turn_for_a_net_without_padding(name):
+def test_a_score_map_is_every_window_in_turn_for_a_net_without_padding(name, small, bare, windows):
     net = bare(small(name))
     *_, last = place(net.plan, net.crop)
     seen, stride = last.receptive_field, STRIDES.get(name, 64 if name == "deepc2c2" else 32)
@@ -238,7 +210,7 @@ def test_a_picture_that_its_grid_does_not_hold_is_refused_in_one_line():
         create_net("deepcnet", crop=97)
 
 
-def test_hidden_units_that_differ_come_back_with_a_saved_net(tmp_path):
+def test_hidden_units_that_differ_come_back_with_a_saved_net(tmp_path, small):
     from verydeep.nets.registry import read_net, save_net
 
     for name in ("overfeat-fast", "cnn-m-128", "deepcnet-5-32", "nagadomi"):
@@ -250,7 +222,7 @@ def test_hidden_units_that_differ_come_back_with_a_saved_net(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["deepcnet-5-32", "deepc2c2-32"])
-def test_the_picture_lies_in_the_middle_of_a_grey_grid(name):
+def test_the_picture_lies_in_the_middle_of_a_grey_grid(name, bare):
     net = create_net(name, width=0.2, num_classes=5)
     grid = {"deepcnet-5-32": 96, "deepc2c2-32": 126}[name]
     assert (net.mean.unique().item(), net.std.unique().item()) == (128, 128)
@@ -305,7 +277,7 @@ def test_other_peoples_names_are_these_nets():
         assert ALIASES[alias] == name
 
 
-def test_maps_are_computed_no_further_than_asked_and_not_in_place():
+def test_maps_are_computed_no_further_than_asked_and_not_in_place(small):
     net = small("cnn-m")
     reached = []
     for layer in net.children():
@@ -323,7 +295,7 @@ def test_maps_are_computed_no_further_than_asked_and_not_in_place():
         list(net.maps(picture))
 
 
-def test_maps_end_in_the_scores():
+def test_maps_end_in_the_scores(small):
     net = small("alexnet-small")
     pixels = torch.randint(0, 256, (2, 3, 60, 80), generator=torch.Generator().manual_seed(1))
     *_, (name, maps) = net.maps(pixels)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from verydeep.errors import DeviceError, NetError
 from verydeep.evaluation.protocol import Positions
+from verydeep.pictures.views import Seen
 
 T = TypeVar("T")
 
@@ -25,7 +26,8 @@ class Net(Protocol):
     """All that a test knows of a net: an `nn.Module` with these.
 
     It may also have a `preset`, how pictures are rescaled for it, `no_score_map`, why it takes nothing but crops, and
-    `takes_any_size`, whether it can be called with pictures of any size, each of which it sees as one.
+    `takes_any_size`, whether it can be called with pictures of any size, each of which it sees as one, and
+    `fine_score_map`, scores at positions between those of the score map.
 
     Attributes:
         name: in the registry.
@@ -77,7 +79,7 @@ def view_posteriors(
     mirror: bool,
     room: Room,
     positions: Positions = "softmax-last",
-    at_once: bool = False,
+    seen: Seen = "everywhere",
 ) -> Float[Tensor, "n k"]:
     """Posteriors of views of one shape: one for all positions, averaged, with `mirror`, over view and mirror image.
 
@@ -89,12 +91,12 @@ def view_posteriors(
         mirror: whether the net is shown each view mirrored too.
         room: how much the net is given at once.
         positions: how the scores at all positions become one posterior: see `evaluation.protocol.Protocol`.
-        at_once: whether a net that takes any size sees each view as one, instead of at every position of its crop.
+        seen: at which positions the net sees a view: see `pictures.views.View`.
 
     Source: section 3.2.
     """
     shown = torch.cat([pixels, pixels.flip(-1)]) if mirror else pixels
-    found = torch.cat([posterior(scores, positions) for scores in score_maps(net, shown, room, at_once)])
+    found = torch.cat([posterior(scores, positions) for scores in score_maps(net, shown, room, seen)])
     both = found.unflatten(0, (-1, len(pixels)))
     return both.amax(dim=0) if positions == "hcp" else both.mean(dim=0)
 
@@ -115,23 +117,40 @@ def posterior(scores: Float[Tensor, "n k *map"], positions: Positions) -> Float[
 
 
 def score_maps(
-    net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room, at_once: bool = False
+    net: Net, pixels: Real[Tensor, "n 3 h w"], room: Room, seen: Seen = "everywhere"
 ) -> Iterator[Float[Tensor, "m k *map"]]:
     """Scores of views of one shape, as many views at a time as there is room for: of crops without a map.
 
-    With `at_once`, a net that takes any size gives scores without a map, too.
+    A net that takes any size gives scores without a map, too, of what is to be seen once.
 
     Raises:
         NetError: the net gives something else than one score a class.
         DeviceError: there is too little memory for even one view.
     """
     crops = tuple(pixels.shape[-2:]) == (net.crop, net.crop)
-    as_one = crops or (at_once and getattr(net, "takes_any_size", False))
-    for views, scores in in_parts(net if as_one else net.score_map, pixels, room, net.name):
+    if crops or (seen == "once" and getattr(net, "takes_any_size", False)):
+        found = in_parts(net, pixels, room, net.name)
+    elif seen == "fine":
+        found = in_parts(fine_score_map(net), pixels, room, net.name)
+    else:
+        found = in_parts(net.score_map, pixels, room, net.name)
+    for views, scores in found:
         if scores.shape[:2] != (len(views), len(net.classes)) or scores.dim() not in (2, 4):
             given, due = tuple(scores.shape), (len(views), len(net.classes))
             raise NetError(f"{net.name}: gives scores of shape {given} where its classes make it {due}")
         yield scores
+
+
+def fine_score_map(net: Net) -> Callable[[Tensor], Tensor]:
+    """What gives the net's scores with its last pool at every offset.
+
+    Raises:
+        NetError: the net cannot.
+    """
+    found: Callable[[Tensor], Tensor] | None = getattr(net, "fine_score_map", None)
+    if found is None:
+        raise NetError(f"{net.name}: has no last pool that is known here to lay at every offset; use dense")
+    return found
 
 
 def in_parts(

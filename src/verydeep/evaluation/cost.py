@@ -18,6 +18,7 @@ from verydeep.evaluation.protocol import Protocol
 from verydeep.evaluation.room import make_room
 from verydeep.nets.layers import Layer, place
 from verydeep.pictures.preset import OURS, Preset
+from verydeep.pictures.views import Seen
 
 SIZES = 256  # pictures whose sizes stand for all
 PROBED = (8, 64)  # pictures that a measurement decodes; more only where fewer take too little time to measure it
@@ -25,18 +26,26 @@ FEED_SECONDS = 0.1  # that it takes at least
 NET_SECONDS = 0.5  # after which no further group is measured
 
 
-def macs(layers: Sequence[Layer], height: int, width: int) -> int:
-    """Multiply-adds of convolutions and fully connected layers for a picture of this size (px), biases left out."""
+def macs(layers: Sequence[Layer], height: int, width: int, seen: Seen = "everywhere") -> int:
+    """Multiply-adds of convolutions and fully connected layers for a picture of this size (px), biases left out.
+
+    What is seen `fine` has all that lies behind the last pool once for each of its offsets.
+    """
+    last = max((place for place, layer in enumerate(layers) if layer.kind == "pool"), default=0)
     pairs = zip(place(layers, height), place(layers, width), strict=True)
-    return sum(rows.side * columns.side * rows.layer.macs_per_cell for rows, columns in pairs)
+    total = 0
+    for index, (rows, columns) in enumerate(pairs):
+        offsets = layers[last].stride ** 2 if seen == "fine" and index > last else 1
+        total += offsets * rows.side * columns.side * rows.layer.macs_per_cell
+    return total
 
 
-def cost_of_view(net: Net, height: int, width: int) -> float:
+def cost_of_view(net: Net, height: int, width: int, seen: Seen = "everywhere") -> float:
     """What a view of this size (px) costs, in crops: by multiply-adds; by pixels where a net's layers are not known."""
     plan: Sequence[Layer] | None = getattr(net, "plan", None)
     if plan is None:
         return height * width / net.crop**2
-    return macs(plan, height, width) / macs(plan, net.crop, net.crop)
+    return macs(plan, height, width, seen) / macs(plan, net.crop, net.crop)
 
 
 def costs(net: Net, data: Dataset, protocols: Sequence[Protocol]) -> dict[Protocol, float]:
@@ -46,12 +55,12 @@ def costs(net: Net, data: Dataset, protocols: Sequence[Protocol]) -> dict[Protoc
         PictureError: the header of a picture cannot be read.
     """
     preset: Preset = getattr(net, "preset", OURS)
-    cost = cache(lambda height, width: cost_of_view(net, height, width))
+    cost = cache(lambda height, width, seen: cost_of_view(net, height, width, seen))
 
     @cache
     def of_picture(protocol: Protocol, height: int, width: int) -> float:
         views = protocol.views(height, width, net.crop, preset)
-        return sum((1 + shown.mirror) * cost(*shown.view.shape) for shown in views)
+        return sum((1 + shown.mirror) * cost(*shown.view.shape, shown.view.seen) for shown in views)
 
     sizes = [data.size(image) for image in spread(len(data), SIZES)]
     return {protocol: float(np.mean([of_picture(protocol, *size) for size in sizes])) for protocol in protocols}
@@ -141,16 +150,18 @@ def seconds_per_picture(
     with testing(net):
         room = make_room(net, where, batch, memory)
         spent = worth = 0.0
-        first = True
+        warm = False
         for group in group_by_shape(views, room.pixels):
             pixels = torch.from_numpy(np.stack([look.picture for look in group])).to(where).permute(0, 3, 1, 2)
-            if first:  # which also makes what later ones find ready
-                view_posteriors(net, pixels[:1], mirror=group[0].mirror, room=room).cpu()
-                first = False
+            first = group[0]
+            if not warm:  # which also makes what later ones find ready
+                view_posteriors(net, pixels[:1], mirror=first.mirror, room=room, seen=first.seen).cpu()
+                warm = True
             start = time.perf_counter()
-            view_posteriors(net, pixels, mirror=group[0].mirror, room=room).cpu()
+            view_posteriors(net, pixels, mirror=first.mirror, room=room, seen=first.seen).cpu()
             spent += time.perf_counter() - start
-            worth += (1 + group[0].mirror) * len(group) * cost_of_view(net, *group[0].picture.shape[:2])
+            height, width = first.picture.shape[:2]
+            worth += (1 + first.mirror) * len(group) * cost_of_view(net, height, width, first.seen)
             if spent > NET_SECONDS:
                 break
     fed, shown = feed / len(some), cost * spent / worth

@@ -168,9 +168,7 @@ def answers(
         pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
         pixels = pictures.permute(0, 3, 1, 2)  # n 3 h w, in channels_last memory
         first = group[0]
-        found = view_posteriors(
-            net, pixels, mirror=first.mirror, room=room, positions=first.positions, at_once=first.at_once
-        )
+        found = view_posteriors(net, pixels, mirror=first.mirror, room=room, positions=first.positions, seen=first.seen)
         yield group, found.float().cpu().numpy()
 
 

@@ -43,6 +43,15 @@ def dense(height: int, width: int, crop: int) -> Sequence[View]:
     return [whole(height, width)]
 
 
+def fine(height: int, width: int, crop: int) -> Sequence[View]:
+    """The whole, which a net looks at with its last pool at every offset.
+
+    Source: Sermanet et al. 2014, "OverFeat: integrated recognition, localization and detection using convolutional
+    networks", section 3.3.
+    """
+    return [replace(whole(height, width), seen="fine")]
+
+
 def multi_crop(height: int, width: int, crop: int) -> Sequence[View]:
     """A grid of five by five crops: fifty a scale with their mirror images. Source: section 3.2."""
     return grid(height, width, crop, 5)
@@ -69,9 +78,9 @@ def spp(height: int, width: int, crop: int) -> Sequence[View]:
 
 
 def spp_and_whole(height: int, width: int, crop: int) -> Sequence[View]:
-    """Those of spp, and at 256 the whole picture as one more view. Source: the same, section 3.1.4."""
+    """Those of spp, and at 256 the whole picture as one more view. Source: the same."""
     at_256 = min(height, width) == in_proportion(256, crop)
-    return [*spp(height, width, crop), *([replace(whole(height, width), at_once=True)] if at_256 else [])]
+    return [*spp(height, width, crop), *([replace(whole(height, width), seen="once")] if at_256 else [])]
 
 
 Look = Callable[[int, int, int], Sequence[View]]
@@ -90,6 +99,7 @@ METHODS: Mapping[str, Method] = {
     "centre": Method(centre, mirror=False),
     "ten-crop": Method(ten_crop),
     "dense": Method(dense),
+    "fine": Method(fine),
     "multi-crop": Method(multi_crop),
     "googlenet-144": Method(googlenet, scales=(256, 288, 320, 352)),
     "spp-96": Method(spp, scales=(224, 256, 300, 360, 448, 560)),

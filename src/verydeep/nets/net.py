@@ -117,12 +117,24 @@ class Net(nn.Module):
         Raises:
             NetError: the pictures are smaller than the crop.
         """
+        self.check_side(pixels)
+        return self.scores(pixels)
+
+    def fine_score_map(self, pixels: Real[Tensor, "n 3 h w"]) -> Float[Tensor, "n k u v"]:
+        """Class scores at positions between those of the score map, too, where the last pool can be laid at offsets.
+
+        Raises:
+            NetError: the net cannot, or the pictures are smaller than the crop.
+        """
+        raise NetError(f"{self.name}: has no last pool before its last layers to lay at every offset; use dense")
+
+    def check_side(self, pixels: Real[Tensor, "n 3 h w"]) -> None:
+        """Refuse pictures that hold no crop."""
         if min(pixels.shape[-2:]) < self.crop:
             height, width = pixels.shape[-2:]
             raise NetError(
                 f"{self.name}: {width} × {height} px is less than its crop, {self.crop} px; rescale the picture"
             )
-        return self.scores(pixels)
 
     def forward(self, pixels: Real[Tensor, "n 3 crop crop"]) -> Float[Tensor, "n k"]:
         """Class scores of pictures of the crop's size: the one cell of their score map.

@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from verydeep.errors import PictureError
+
+Seen = Literal["everywhere", "fine", "once"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class View:
         width: px.
         mirrored: whether left and right change places.
         side: of the square that the window is resized to once it is cut, px; None: it stays as it is.
-        at_once: whether a net that takes pictures of any size sees it as one, instead of at every position of its crop.
+        seen: by a net with a score map: `everywhere`, at positions a stride apart; `fine`, at those in between too that
+            its last pool can be laid at; `once`, as one, if it takes pictures of any size.
     """
 
     top: int
@@ -28,7 +32,7 @@ class View:
     width: int
     mirrored: bool = False
     side: int | None = None
-    at_once: bool = False
+    seen: Seen = "everywhere"
 
     @property
     def shape(self) -> tuple[int, int]:
