@@ -13,6 +13,7 @@ from verydeep.nets.layers import Layer
 from verydeep.nets.local_response import LocalResponseNorm, NormaliseWithin
 from verydeep.nets.net import Net
 from verydeep.nets.order import cheapest_order
+from verydeep.nets.pool import Pool
 from verydeep.nets.pyramid import Pyramid
 
 RESPONSES = {  # size, alpha, beta and k of local response normalisation, by reading; torch divides alpha by the size
@@ -44,8 +45,7 @@ class Stack(Net):
     def fine_score_map(self, pixels: Real[Tensor, "n 3 h w"]) -> Float[Tensor, "n k u v"]:
         """Class scores with the last pool laid at every offset, put between each other.
 
-        Rows and columns of cells are `stride` / s pixels apart, s being the pool's stride: cell (s i, s j) is cell (i, j)
-        of the score map.
+        Cells are `stride` / s pixels apart, s being the pool's stride: cell (s i, s j) is cell (i, j) of the score map.
 
         Raises:
             NetError: the net has no pool, or the pictures are smaller than the crop.
@@ -108,7 +108,7 @@ def module(layer: Layer, dropout: float) -> nn.Module:
         case "lrn":
             return LocalResponseNorm(*RESPONSES[layer.reading])
         case "pool":
-            return nn.MaxPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
+            return Pool(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
         case "mean":
             return nn.AvgPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
         case "pyramid":
