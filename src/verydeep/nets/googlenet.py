@@ -109,7 +109,7 @@ def _inception(name: str, source: str, inputs: int, widths: Sequence[int], varia
     yield from convolve(f"{block}/3x3", reduced_3, threes, 3)
     yield from convolve(f"{block}/5x5_reduce", inputs, reduced_5, 1, after=(source,))
     yield from convolve(f"{block}/5x5", reduced_5, fives, 3 if variant == "torchvision" else 5)
-    yield Layer(f"{block}/pool", "pool", inputs, inputs, 3, padding=1, ceil=True, after=(source,))
+    yield Layer(f"{block}/pool", "pool", inputs, inputs, 3, padding=1, after=(source,))
     yield from convolve(f"{block}/pool_proj", inputs, projected, 1)
     yield _join(block, ("relu_1x1", "relu_3x3", "relu_5x5", "relu_pool_proj"), ones + threes + fives + projected)
 
@@ -121,7 +121,7 @@ def _naive(name: str, source: str, inputs: int, widths: Sequence[int]) -> Iterat
     yield from _convolve(f"{block}/1x1", inputs, ones, 1, after=(source,))
     yield from _convolve(f"{block}/3x3", inputs, threes, 3, after=(source,))
     yield from _convolve(f"{block}/5x5", inputs, fives, 5, after=(source,))
-    yield Layer(f"{block}/pool", "pool", inputs, inputs, 3, padding=1, ceil=True, after=(source,))
+    yield Layer(f"{block}/pool", "pool", inputs, inputs, 3, padding=1, after=(source,))
     yield _join(block, ("relu_1x1", "relu_3x3", "relu_5x5", "pool"), ones + threes + fives + inputs)
 
 
