@@ -147,6 +147,13 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, refused):
         assert download(server.url(f"{kind}.pth"), checksum).is_file()
 
 
+def test_a_cached_file_that_has_changed_is_noticed_and_removed(server, refused):
+    path = download(server.url(), f"sha256:{SHA}")
+    path.write_bytes(CONTENT[:-1])
+    assert "it was removed" in refused(download, server.url(), f"sha256:{SHA}")
+    assert download(server.url(), f"sha256:{SHA}").read_bytes() == CONTENT
+
+
 def test_a_part_of_another_file_does_not_pass_the_checksum(server, refused):
     server.breaks, server.etag = [10**6] + [0] * 10, ""
     refused(download, server.url(), f"sha256:{SHA}")

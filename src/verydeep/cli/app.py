@@ -24,6 +24,7 @@ from verydeep.cli.report import report
 from verydeep.cli.reproduce import reproduce
 from verydeep.cli.terminal import Interrupted, remark
 from verydeep.cli.train import train
+from verydeep.cli.weights import weights
 from verydeep.errors import VerydeepError
 
 MISTAKE, INTERRUPTED = 2, 130
@@ -37,6 +38,7 @@ app = typer.Typer(
 for command in (demo, nets, train, evaluate, fuse, predict, features, reproduce, report):
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(weights, name="weights")
 app.add_typer(localise, name="localise")
 
 

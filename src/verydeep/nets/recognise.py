@@ -42,7 +42,7 @@ def open_weights(
     if published:
         found = found.normalised_by(published.mean, published.std, published.top)
     card = {"weights": str(where), "library": found.library, **recognise(found, nets, str(where), name)}
-    return found.with_normalisation(), card
+    return found.with_normalisation(), card | (published.provenance() if published else {})
 
 
 def with_head(tensors: Mapping[str, Tensor], net: Net) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,6 +49,10 @@ class WeightCard(BaseModel):
     std: Colours = (1.0, 1.0, 1.0)
     top: bool = True
     errors: tuple[Published, ...] = ()
+
+    def provenance(self) -> dict[str, Any]:
+        """What the card of a net that has these weights should say of them."""
+        return {"provenance": self.model_dump(include={"url", "licence", "source", "errors"}, mode="json")}
 
 
 @cache

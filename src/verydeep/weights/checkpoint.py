@@ -7,8 +7,8 @@ after a look at the numbers in them: docs/decisions/092-sizes-before-memory.md.
 import pickletools
 import re
 import zipfile
-from collections.abc import Mapping
-from io import BufferedIOBase
+from collections import deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     archive = zipfile.is_zipfile(path)
     try:
-        with path.open("rb") as file:
-            _check_zip(file, path) if archive else _check_pickles(file, path)
+        _check_zip(path) if archive else _check_pickles(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except WeightsError:
         raise
@@ -61,9 +60,9 @@ def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
-def _check_zip(file: BufferedIOBase, path: Path) -> None:
+def _check_zip(path: Path) -> None:
     """Refuse what would unpack to more than it is, and programs."""
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         names = [entry.filename.partition("/")[2] for entry in entries]
         if any(name.startswith("code/") or name == "constants.pkl" for name in names):
@@ -78,24 +77,23 @@ def _check_zip(file: BufferedIOBase, path: Path) -> None:
                 f"{path}: its list of tensors is {listed.file_size:,} bytes long; save the weights alone"
             )
         with archive.open(listed) as pickle:
-            _check_numbers(pickle, path)
+            _check_numbers(pickletools.genops(pickle), path)
 
 
-def _check_pickles(file: BufferedIOBase, path: Path) -> None:
+def _check_pickles(path: Path) -> None:
     """Look at the pickles of the older format: a magic number, a version, the machine, the tensors, their order."""
-    for _ in range(2):
-        for _ in pickletools.genops(file):
-            pass
-    _check_numbers(file, path)
-    _check_numbers(file, path)
+    with path.open("rb") as file:
+        for _ in range(2):
+            deque(pickletools.genops(file), maxlen=0)
+        for _ in range(2):
+            _check_numbers(pickletools.genops(file), path)
 
 
-def _check_numbers(pickle: BufferedIOBase, path: Path) -> None:
+def _check_numbers(pickle: Iterable[tuple[pickletools.OpcodeInfo, Any, int | None]], path: Path) -> None:
     """Refuse a pickle whose sizes, summed, are beyond what its file can have: torch takes memory for them first."""
     most = 4 * max(path.stat().st_size, 2**14)  # a size, a stride and a length for each number of two bytes or more
     total = 0
-    argument: Any
-    for opcode, argument, _ in pickletools.genops(pickle):
+    for opcode, argument, _ in pickle:
         if opcode.name in WHOLE_NUMBERS:
             total += abs(argument)
         if total > most:

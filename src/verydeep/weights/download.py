@@ -29,7 +29,7 @@ def cache_folder() -> Path:
 
 
 def download(url: str, checksum: str = "", progress: Progress | None = None) -> Path:
-    """The file behind a URL, from the cache if it is there.
+    """The file behind a URL, from the cache if it is there and still the same.
 
     Args:
         url: http or https.
@@ -45,6 +45,7 @@ def download(url: str, checksum: str = "", progress: Progress | None = None) -> 
     checksum = checksum or (f"sha256:{begin[1]}" if begin else "")
     target = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     if target.is_file():
+        _check(url, target, checksum)
         return target
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise WeightsError(f"{url}: is not in {target.parent}, and HF_HUB_OFFLINE forbids to fetch it")
@@ -124,11 +125,11 @@ def _fetch(url: str, part: Part, checksum: str, progress: Progress | None) -> No
     if whole is not None and part.size != whole:
         part.remove()
         raise WeightsError(f"{url}: {part.size:,} bytes came instead of {whole:,}; try again")
-    _check(url, part, checksum)
+    part.note.unlink()
+    _check(url, part.path, checksum)
     with part.path.open("rb+") as file:
         os.fsync(file.fileno())
     part.path.replace(part.target)
-    part.remove()
 
 
 def _receive(url: str, part: Part, checksum: str, progress: Progress | None) -> int | None:
@@ -161,7 +162,7 @@ def _receive(url: str, part: Part, checksum: str, progress: Progress | None) -> 
     return whole
 
 
-def _check(url: str, part: Part, checksum: str) -> None:
+def _check(url: str, path: Path, checksum: str) -> None:
     """Compare a file's checksum with the begin of what it should be; a wrong file is removed.
 
     Raises:
@@ -170,8 +171,8 @@ def _check(url: str, part: Part, checksum: str) -> None:
     kind, _, begin = checksum.partition(":")
     if not begin:
         return
-    with part.path.open("rb") as file:
+    with path.open("rb") as file:
         digest = hashlib.file_digest(file, kind).hexdigest()
     if not digest.startswith(begin.lower()):
-        part.remove()
+        path.unlink()
         raise WeightsError(f"{url}: its {kind} is {digest[:16]}…, not {begin[:16]}; it was removed; try again")
