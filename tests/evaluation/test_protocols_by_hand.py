@@ -252,6 +252,24 @@ def test_spp_shows_96_crops_and_two_whole_pictures(build, make_data, drawn, shap
     assert_same(with_whole, (96 * by_hand + 2 * whole) / 98)
 
 
+def test_a_net_that_takes_any_size_sees_a_whole_picture_once_and_densely_in_windows(make_data):
+    data = make_data([(50, 90)])
+    net = create_net("spp-net-vgg-a-30", width=0.05, crop=CROP, hidden=8, classes="abcdefg", start="he")
+    net.std.fill_(70)
+    scales = [round(CROP * side / 224) for side in (224, 256, 300, 360, 448, 560)]
+    crops, count = by_crops(net, data.pictures[0], "spp-96", scales, mirror=True)
+    pixels = torch.from_numpy(rescale(data.pictures[0], scales[1])).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        whole = sum(net(shown).double().softmax(dim=1)[0].numpy() for shown in (pixels, pixels.flip(-1)))
+        windows = net.score_map(pixels)
+    assert windows.shape[-1] > 1
+    found = posteriors(net, data, "spp-96+2", device="cpu", threads=1).values[0]
+    assert_same(found, (count * crops + whole) / 98)
+    dense = posteriors(net, data, f"dense@{scales[1]}", device="cpu", threads=1).values[0]
+    assert_same(dense, by_whole_pictures(net, data.pictures[0], scales[1:2], mirror=True))
+    assert np.abs(whole / 2 - dense).max() > 1e-4
+
+
 def offset_pools_by_hand(net, pixels):
     """The largest posterior of each class over all positions of all nine offsets, step by step as OverFeat's page."""
     maps = (pixels - net.mean) / net.std
