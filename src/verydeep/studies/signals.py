@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from verydeep.data.dataset import Dataset
@@ -32,10 +31,9 @@ def signals(net: Net, pictures: Dataset, views: TrainingViews) -> list[dict[str,
     made = [views.make(pictures, int(index), np.random.default_rng(int(index))) for index in chosen]
     pixels = torch.stack([torch.from_numpy(view).permute(2, 0, 1) for view, _ in made]).float()
     pixels += torch.from_numpy(np.stack([shift for _, shift in made]))[:, :, None, None]
-    maps, kept = (pixels - net.mean) / net.std, {}
-    for name, layer in net.named_children():
-        maps = layer(maps)
-        if isinstance(layer, nn.Conv2d):
+    weighty, kept = {layer.name for layer in net.plan if layer.has_weights}, {}
+    for name, maps in net.maps(pixels):
+        if name in weighty:
             maps.retain_grad()
             kept[name] = maps
     F.cross_entropy(maps.flatten(1), torch.from_numpy(pictures.labels[chosen]), reduction="sum").backward()
