@@ -50,6 +50,21 @@ def net_table(rows: Sequence[Row]) -> Table:
     return table
 
 
+def net_lines(names: Sequence[str]) -> list[str]:
+    """The rows of some nets, or of `all`, as lines of a page."""
+    lines = [
+        "| net | crop | classes | layers | parameters | multiply-adds | published, % | source |",
+        "| --- | --: | --: | --: | --: | --: | --- | --- |",
+    ]
+    for row in net_rows():
+        if "all" in names or row["net"] in names:
+            sizes = (f"{row[key]:,}" for key in ("crop", "classes", "layers", "parameters", "macs"))
+            published = (f"`{protocol}` {pair(errors)}" for protocol, errors in row["published_errors"].items())
+            cells = (f"`{row['net']}`", *sizes, "; ".join(published), row["source"])
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def pair(errors: Sequence[float | None]) -> str:
     """Top-1 / top-5 error in per cent, with a dash for what is not known."""
     return " / ".join("–" if error is None else f"{100 * error:.1f}" for error in errors)

@@ -18,7 +18,7 @@ from typing import Any
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.error_table import ErrorTable
 from verydeep.nets.registry import NETS
-from verydeep.studies.net_tables import pair
+from verydeep.studies.net_tables import net_lines, pair
 from verydeep.studies.protocol_table import cost_ratio_lines, protocol_lines
 
 MARKED = re.compile(r"(?P<start><!-- (?P<table>[a-z]+): (?P<files>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -158,7 +158,11 @@ def crops_lines(rows: Sequence[Row]) -> list[str]:
 
 
 # Tables by arithmetic, of the nets that stand in place of files.
-COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {"protocols": protocol_lines, "ratios": cost_ratio_lines}
+COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
+    "nets": net_lines,
+    "protocols": protocol_lines,
+    "ratios": cost_ratio_lines,
+}
 TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
     "comparison": comparison_lines,
     "crops": crops_lines,
