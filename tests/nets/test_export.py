@@ -37,7 +37,7 @@ def check(net, run, pixels):
 
 
 @pytest.mark.slow  # torch's exporter takes two seconds
-@pytest.mark.parametrize("name", ["vgg-a-lrn", "vgg-d-bn"])
+@pytest.mark.parametrize("name", ["vgg-d-bn", "alexnet-caffe"])  # whose pools round up
 def test_an_onnx_file_says_what_the_net_says_at_any_number_and_size(name, narrow, pixels, tmp_path):
     net = narrow(name)
     export = export_net(net, tmp_path / "net.onnx", card={"data": "photos"})
