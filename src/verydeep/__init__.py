@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from verydeep.studies.reproduce import reproduce
     from verydeep.training.recipe import Recipe
     from verydeep.training.run import train
+    from verydeep.transfer.fit import fit_transfer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "evaluate",
     "export_net",
     "features",
+    "fit_transfer",
     "fold",
     "fuse",
     "gram",
@@ -63,6 +65,7 @@ HOMES = {  # where each name lives; the same as for the type checker above
     "evaluate": "verydeep.evaluation.evaluate",
     "export_net": "verydeep.nets.export",
     "features": "verydeep.nets.features",
+    "fit_transfer": "verydeep.transfer.fit",
     "fold": "verydeep.nets.fold",
     "fuse": "verydeep.evaluation.fuse",
     "gram": "verydeep.nets.perceptual",

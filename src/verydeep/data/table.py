@@ -1,17 +1,34 @@
-"""A CSV file of `file,label[,split]`, for pictures that lie as they lie."""
+"""A CSV file of `file,label[,split][,group]`, for pictures that lie as they lie."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int64
 
 from verydeep.data.dataset import UNLABELLED, PictureFiles
 from verydeep.data.lines import read_csv
 from verydeep.errors import DatasetError
 from verydeep.pictures.decode import MAX_MEGAPIXELS
 
-COLUMNS = ("file", "label", "split")
+COLUMNS = ("file", "label", "split", "group")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Tabled(PictureFiles):
+    """Pictures of a table.
+
+    Attributes:
+        groups: of pictures that belong together, such as frames of a film: one is not trained on where another is
+            tested. Empty for a picture by itself.
+    """
+
+    groups: tuple[str, ...]
+
+    def _part(self, chosen: Int64[np.ndarray, " k"]) -> dict[str, Any]:
+        return super()._part(chosen) | {"groups": tuple(self.groups[index] for index in chosen.tolist())}
 
 
 class Row(NamedTuple):
@@ -20,9 +37,10 @@ class Row(NamedTuple):
     file: str
     label: str
     split: str = ""
+    group: str = ""
 
 
-def open_table(table: Path, split: str = "val", max_megapixels: float = MAX_MEGAPIXELS) -> PictureFiles:
+def open_table(table: Path, split: str = "val", max_megapixels: float = MAX_MEGAPIXELS) -> Tabled:
     """The split's pictures, in the byte order of their paths, or all there are (split "all") without that column.
 
     A file is a path inside the table's folder, with "/", or an absolute path; one that climbs out of the folder by ".."
@@ -40,7 +58,7 @@ def open_table(table: Path, split: str = "val", max_megapixels: float = MAX_MEGA
     labels = {row.label for row in chosen} - {""} or {row.label for row in rows} - {""}
     classes = tuple(sorted(labels, key=str.encode))
     places = {label: place for place, label in enumerate(classes)}
-    return PictureFiles(
+    return Tabled(
         kind="table",
         root=table.parent,
         split=split if divided else "all",
@@ -50,6 +68,7 @@ def open_table(table: Path, split: str = "val", max_megapixels: float = MAX_MEGA
         labels=np.array([places.get(row.label, UNLABELLED) for row in chosen], np.int64),
         orientation="apply",
         max_megapixels=max_megapixels,
+        groups=tuple(row.group for row in chosen),
     )
 
 
@@ -62,13 +81,13 @@ def _rows(table: Path) -> tuple[list[Row], bool]:
             raise DatasetError(
                 f"{table}: has no column {column!r}; its first line must be file,label or file,label,split"
             )
-    places = [header.index(column) for column in COLUMNS if column in header]
+    there = {column: header.index(column) for column in COLUMNS if column in header}
     rows = []
     for number, cells in lines[1:]:
         if len(cells) != len(header):
             raise DatasetError(f"{table}: line {number} has {len(cells)} columns, the first has {len(header)}")
-        file, label, *split = (cells[place] for place in places)
-        rows.append(Row(_inside(file, f"{table}: line {number}"), label, *split))
+        row = Row(**{column: cells[place] for column, place in there.items()})
+        rows.append(row._replace(file=_inside(row.file, f"{table}: line {number}")))
     if not rows:
         raise DatasetError(f"{table}: names no pictures")
     return rows, "split" in header

@@ -1,7 +1,7 @@
 """A net and some pictures → what it takes each of them for."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from verydeep.data.dataset import UNLABELLED, PictureFiles
+from verydeep.data.dataset import UNLABELLED, Dataset, PictureFiles
 from verydeep.data.folders import list_folder
 from verydeep.data.paths import printable
 from verydeep.errors import DatasetError, PictureError
 from verydeep.evaluation.average import Net
-from verydeep.evaluation.posteriors import posteriors
+from verydeep.evaluation.posteriors import Posteriors, posteriors
 from verydeep.evaluation.protocol import Protocol
 
 STANDARD_INPUT = "-"
@@ -76,15 +76,20 @@ def predict(
         DatasetError: a folder holds no pictures. A picture that cannot be read is an answer, not an error.
     """
     pictures = open_files(paths, net.classes)
+    return answers(pictures, lambda some: posteriors(net, some, protocol, device=device, threads=threads), count)
 
-    def answers(indices: Sequence[int]) -> Iterator[Prediction]:
+
+def answers(pictures: Dataset, posteriors_of: Callable[[Dataset], Posteriors], count: int = 5) -> Iterator[Prediction]:
+    """What some pictures are taken for, in their order, some at a time; a bad one does not hurt the others."""
+
+    def some_answers(indices: Sequence[int]) -> Iterator[Prediction]:
         some = pictures.subset(indices)
         try:
-            found = posteriors(net, some, protocol, device=device, threads=threads)
+            found = posteriors_of(some)
         except PictureError as error:
-            if len(indices) > 1:  # one of them is bad, the others are not to suffer for it
+            if len(indices) > 1:
                 for index in indices:
-                    yield from answers([index])
+                    yield from some_answers([index])
             else:
                 yield Prediction(some.images[0], error=str(error))
             return
@@ -92,7 +97,7 @@ def predict(
             yield Prediction(image, found.best(place, count))
 
     for start in range(0, len(pictures), AT_ONCE):
-        yield from answers(range(start, min(start + AT_ONCE, len(pictures))))
+        yield from some_answers(range(start, min(start + AT_ONCE, len(pictures))))
 
 
 def open_files(paths: Sequence[str | Path], classes: Sequence[str]) -> LooseFiles:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from verydeep.transfer.descriptors import describe
+    from verydeep.transfer.fit import Transfer, fit_transfer
     from verydeep.transfer.linear import LinearTransfer
+    from verydeep.transfer.model import Model, load_model
     from verydeep.transfer.precision import average_precision, mean_average_precision
     from verydeep.transfer.recall import mean_class_recall
     from verydeep.transfer.transformer import Descriptor
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Descriptor",
     "LinearTransfer",
+    "Model",
+    "Transfer",
     "average_precision",
     "describe",
+    "fit_transfer",
+    "load_model",
     "mean_average_precision",
     "mean_class_recall",
 ]
@@ -25,8 +31,12 @@ __all__ = [
 HOMES = {
     "Descriptor": "verydeep.transfer.transformer",
     "LinearTransfer": "verydeep.transfer.linear",
+    "Model": "verydeep.transfer.model",
+    "Transfer": "verydeep.transfer.fit",
     "average_precision": "verydeep.transfer.precision",
     "describe": "verydeep.transfer.descriptors",
+    "fit_transfer": "verydeep.transfer.fit",
+    "load_model": "verydeep.transfer.model",
     "mean_average_precision": "verydeep.transfer.precision",
     "mean_class_recall": "verydeep.transfer.recall",
 }

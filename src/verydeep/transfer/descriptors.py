@@ -132,12 +132,27 @@ def describe(
     nets = [net] if isinstance(net, (Net, Wrapped)) else list(net)
     if not nets:
         raise TransferError("no net is given to describe pictures; give one or more")
+    ways = [way_of(each, layer, scales, combine, mirror) for each in nets]
+    return describe_by(nets, ways, data, cache, device, batch, memory, threads, progress)
+
+
+def describe_by(
+    nets: Sequence[AnyNet],
+    ways: Sequence[Way],
+    data: Dataset,
+    cache: str | Path | None = None,
+    device: str | torch.device = "auto",
+    batch: int | None = None,
+    memory: float | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float32[np.ndarray, "n d"]:
+    """The descriptors of several nets, each in its own way, behind each other."""
     hashes = contents(data, threads or default_threads()) if cache is not None else []
     parts = []
-    for place, each in enumerate(nets):
-        way = way_of(each, layer, scales, combine, mirror)
+    for place, (net, way) in enumerate(zip(nets, ways, strict=True)):
         told = (lambda done, of, place=place: progress(place * of + done, len(nets) * of)) if progress else None
-        found = by_scale(each, data, way, hashes, cache, device, batch, memory, threads, told)
+        found = by_scale(net, data, way, hashes, cache, device, batch, memory, threads, told)
         parts.append(combined(found, way.combine))
     return stacked(parts)
 

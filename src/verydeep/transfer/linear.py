@@ -160,7 +160,7 @@ def hold_out(labels: Int64[np.ndarray, " n"], share: float, seed: int, groups: A
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         of_class = generator.permutation(np.unique(groups[labels == label]))
-        count = min(max(round(share * len(of_class)), 1), len(of_class) // 2)
+        count = min(max(round(share * len(of_class)), int(share > 0)), len(of_class) // 2)
         held |= np.isin(groups, of_class[:count])
     gone = np.setdiff1d(labels, labels[~held])  # a group may be of several classes
     held[np.isin(labels, gone)] = False
