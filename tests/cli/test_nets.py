@@ -49,6 +49,19 @@ def test_the_stages_of_every_kind_of_net_sum_to_its_parameters(name, tmp_path):
     assert {row["stage"] for row in layers} == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"}
 
 
+def test_every_net_is_listed_with_its_layers(tmp_path, capsys):
+    from verydeep.nets.registry import NETS
+
+    run(["nets", "--json", str(tmp_path / "nets.json")])
+    rows = json.loads((tmp_path / "nets.json").read_text())
+    assert [row["net"] for row in rows] == list(NETS)
+    for row in rows:
+        assert run(["nets", row["net"], "--json", str(tmp_path / "layers.json")]) == 0
+        layers = json.loads((tmp_path / "layers.json").read_text())
+        assert sum(layer["parameters"] for layer in layers) == row["parameters"], row["net"]
+        assert sum(layer["macs"] for layer in layers) == row["macs"], row["net"]
+
+
 def test_the_layers_of_a_file_of_weights_are_those_of_its_net(tmp_path, capsys):
     import verydeep
 

@@ -301,3 +301,30 @@ def test_maps_end_in_the_scores(small):
     *_, (name, maps) = net.maps(pixels)
     assert name == net.heads[0] == "fc8"
     torch.testing.assert_close(maps, net.score_map(pixels), **EXACT)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_parameter_gets_a_gradient(name, small):
+    net = small(name, dropout=0.2).train()
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (4, 3, net.crop, net.crop))
+    F.cross_entropy(net(pixels), torch.arange(4)).backward()
+    for parameter, tensor in net.named_parameters():
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all(), parameter
+        assert tensor.grad.count_nonzero() > 0, parameter
+
+
+@pytest.mark.parametrize("name", ["alexnet-small", "cnn-s", "zfnet", "nagadomi", "deepcnet-5-32"])
+def test_the_cheapest_order_gives_the_scores_and_gradients_of_the_published_one(name, small):
+    net = small(name, dropout=0.0).train()
+    pixels = torch.randint(0, 256, (2, 3, net.crop, net.crop), generator=torch.Generator().manual_seed(0))
+
+    def gradients(scores):
+        net.zero_grad()
+        F.cross_entropy(scores.flatten(1), torch.arange(2)).backward()
+        return [scores.detach().flatten(1), *(parameter.grad for parameter in net.parameters())]
+
+    *_, (_, published) = net.maps(pixels)
+    for ours, theirs in zip(gradients(net(pixels)), gradients(published), strict=True):
+        assert torch.equal(ours, theirs)
