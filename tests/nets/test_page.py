@@ -12,6 +12,8 @@ def test_the_python_of_the_page_on_nets_runs(capsys):
     assert printed[0] == "410 32"
     assert printed[1].endswith("[1, 10, 3, 2])")
     assert printed[2] == "torch.Size([2, 3]) torch.Size([6, 9])"
+    assert printed[3:5] == ["torch.Size([1, 5, 3, 2])", "torch.Size([1, 8, 16, 12])"]
+    assert printed[5:] == ["torch.Size([2, 5]) torch.Size([2, 5])", "torch.Size([1, 5, 5, 1])"]
 
 
 def test_the_page_on_nets_has_them_all():

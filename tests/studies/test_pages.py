@@ -50,6 +50,19 @@ def test_protocols_stand_side_by_side_with_the_choice_below(tmp_path):
     assert lines[6].endswith("of those that are not significantly worse: multi-crop@64, at 50.0 × the cost of a crop.")
 
 
+def test_runs_stand_below_each_other_with_their_error_after_each_epoch(tmp_path):
+    for run, errors in (("with", (0.9, 0.8123)), ("without", (0.95, 0.84))):
+        epochs = [{"epoch": number, "validation_top1_error": error} for number, error in enumerate(errors, start=1)]
+        (tmp_path / f"{run}.json").write_text(json.dumps({"run": run, "seed": 0, "epochs": epochs}))
+    filled = fill("<!-- epochs: with.json without.json -->\n<!-- end -->", tmp_path)
+    assert filled.splitlines()[1:-1] == [
+        "| run, seed | epoch 1 | epoch 2 |",
+        "| --- | --: | --: |",
+        "| with, 0 | 90.0 | 81.2 |",
+        "| without, 0 | 95.0 | 84.0 |",
+    ]
+
+
 def test_several_files_make_one_table_and_several_tables_a_page(tmp_path):
     machine = {"processor": "Abacus (beads)", "cores": 2}
     speed = {"ratio": 4.126, "tuned_peer_ratio": 1.5, "share_of_limit": 0.876, "machine": machine, "torch": "2.14"}

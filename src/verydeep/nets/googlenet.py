@@ -208,7 +208,7 @@ def draw(net: Net, generator: Generator) -> None:
                 layer.bias.fill_(0.0 if name in net.heads else 0.2)
 
 
-SOURCE = 'Szegedy et al. 2015, "Going deeper with convolutions"'
+SOURCE = "Szegedy et al. 2015"
 NETS = (
     NetDescription(
         "googlenet",

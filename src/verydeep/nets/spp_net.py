@@ -103,7 +103,7 @@ class SPPNet(Stack):
         return maps.flatten(1)
 
 
-SOURCE = 'He et al. 2014, "Spatial pyramid pooling in deep convolutional networks"'
+SOURCE = "He et al. 2014"
 PUBLISHED = {50: (0.3498, 0.1414), 30: (0.3506, 0.1404)}  # trained at one size. Source: table 2
 
 
@@ -114,7 +114,9 @@ def _net(configuration: str, bins: int) -> NetDescription:
         f"spp-net{trunk}{'' if bins == 50 else f'-{bins}'}",
         partial(spp_layers, configuration=configuration, bins=bins),
         crop=224,
-        source=f"{SOURCE}, with the convolutions of vgg-{configuration}" if configuration else f"{SOURCE}, ZF-5",
+        source=f"{SOURCE}, with the convolutions of vgg-{configuration}"
+        if configuration
+        else f"{SOURCE}, tables 1 and 2",
         errors={} if configuration else {"ten-crop@256": PUBLISHED[bins]},
         make=SPPNet,
     )

@@ -72,6 +72,16 @@ def error_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def epoch_lines(rows: Sequence[Row]) -> list[str]:
+    """The top-1 error on the watched pictures after each epoch of some runs of a study, per cent."""
+    epochs = range(1, 1 + max(len(row["epochs"]) for row in rows))
+    lines = [f"| run, seed | {' | '.join(f'epoch {epoch}' for epoch in epochs)} |", f"| --- |{' --: |' * len(epochs)}"]
+    for row in rows:
+        errors = [f"{100 * epoch['validation_top1_error']:.1f}" for epoch in row["epochs"]]
+        lines.append(f"| {row['run']}, {row['seed']} | {' | '.join(errors)} |")
+    return lines
+
+
 def comparison_lines(rows: Sequence[Row]) -> list[str]:
     """Protocols side by side: errors, differences picture by picture, calibration and cost, and which one to take."""
     measured = [row for row in rows if "top1_error" in row]
@@ -167,6 +177,7 @@ TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
     "comparison": comparison_lines,
     "crops": crops_lines,
     "dense": dense_lines,
+    "epochs": epoch_lines,
     "errors": error_lines,
     "speed": speed_lines,
 }
