@@ -10,10 +10,11 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from verydeep.errors import NetError
+from verydeep.nets.hub import OnHub
 from verydeep.nets.layers import Layer, place
 
 
-class Net(nn.Module):
+class Net(nn.Module, OnHub):
     """A net from pixels (RGB, 0 to 255) to class scores.
 
     It subtracts its own mean and divides by its own deviation (1 in the paper), which are kept with the weights.
