@@ -19,7 +19,8 @@ from verydeep.nets.net import Net
 from verydeep.nets.stack import module
 from verydeep.nets.trunk import scaled
 
-MODULES = {  # channels of: 1x1; 3x3 reduction, 3x3; 5x5 reduction, 5x5; projection behind the pool. Source: table 1
+# Channels of: 1x1; 3x3 reduction, 3x3; 5x5 reduction, 5x5; projection behind the pool.
+MODULES = {  # Source: Szegedy et al. 2015, table 1
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
     "4a": (192, 96, 208, 16, 48, 64),
@@ -30,8 +31,9 @@ MODULES = {  # channels of: 1x1; 3x3 reduction, 3x3; 5x5 reduction, 5x5; project
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-SIDE_HEADS = {"loss1": "inception_4a/output", "loss2": "inception_4d/output"}  # what each takes. Source: section 5
-SIDE_CHANNELS, SIDE_UNITS, SIDE_CELLS = 128, 1024, 4  # of its convolution, its hidden layer, its pool's map. The same
+# Whose outputs each side head takes. Source: Szegedy et al. 2015, section 5
+SIDE_HEADS = {"loss1": "inception_4a/output", "loss2": "inception_4d/output"}
+SIDE_CHANNELS, SIDE_UNITS, SIDE_CELLS = 128, 1024, 4  # of its convolution, its hidden layer, its pool's map
 Variant = Literal["paper", "naive", "torchvision"]
 
 
@@ -100,7 +102,7 @@ def _trunk(width: float, variant: Variant) -> Iterator[Layer]:
 
 
 def _inception(name: str, source: str, inputs: int, widths: Sequence[int], variant: Variant) -> Iterator[Layer]:
-    """A module with its reductions. Source: figure 2b."""
+    """A module with its reductions. Source: Szegedy et al. 2015, figure 2b."""
     ones, reduced_3, threes, reduced_5, fives, projected = widths
     block = f"inception_{name}"
     convolve = partial(_convolve, norm=variant == "torchvision")
@@ -115,7 +117,7 @@ def _inception(name: str, source: str, inputs: int, widths: Sequence[int], varia
 
 
 def _naive(name: str, source: str, inputs: int, widths: Sequence[int]) -> Iterator[Layer]:
-    """A module without reductions, which makes each one wider than the one before. Source: figure 2a."""
+    """A module without reductions, each one wider than the one before. Source: Szegedy et al. 2015, figure 2a."""
     ones, _, threes, _, fives, _ = widths
     block = f"inception_{name}"
     yield from _convolve(f"{block}/1x1", inputs, ones, 1, after=(source,))

@@ -15,7 +15,7 @@ from verydeep.nets.stack import Stack
 from verydeep.nets.trunk import Conv, Lrn, Pool, head, scaled, trunk
 from verydeep.nets.vgg import HIDDEN, vgg_layers
 
-ZF_5 = (  # Source: table 1, and the released net for paddings
+ZF_5 = (  # Source: He et al. 2014, table 1, and the released net for paddings
     Conv(96, kernel=7, stride=2, padding=1),
     Lrn("within"),
     Pool(3, 2, ceil=True),
@@ -104,7 +104,7 @@ class SPPNet(Stack):
 
 
 SOURCE = "He et al. 2014"
-PUBLISHED = {50: (0.3498, 0.1414), 30: (0.3506, 0.1404)}  # trained at one size. Source: table 2
+PUBLISHED = {50: (0.3498, 0.1414), 30: (0.3506, 0.1404)}  # trained at one size. Source: He et al. 2014, table 2
 
 
 def _net(configuration: str, bins: int) -> NetDescription:
