@@ -128,7 +128,7 @@ def _to_onnx(net: Net, partial: Path, card: str) -> Run:
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError as error:
         raise NetError(f"{net.name}: {error.name} is missing; pip install 'verydeep[onnx]'") from None
-    with _any_size():
+    with any_size():
         program = torch.onnx.export(
             Both(net).eval(),
             **_traced(net),
@@ -153,7 +153,7 @@ def _to_onnx(net: Net, partial: Path, card: str) -> Run:
 
 def _to_torch_export(net: Net, partial: Path, card: str) -> Run:
     """Write an exported program, and a function that runs it."""
-    with _any_size():
+    with any_size():
         program = torch.export.export(Both(net).eval(), **_traced(net))
     with partial.open("wb") as file:  # whose name torch would want to end in .pt2
         torch.export.save(program, file, extra_files={"verydeep.json": card})
@@ -220,7 +220,7 @@ def _traced(net: Net) -> dict[str, Any]:
     return {"args": (_noise(net, *shapes(net.crop)[1]),), "dynamic_shapes": {"pixels": {0: Dim("n"), **sides}}}
 
 
-def _any_size() -> AbstractContextManager[None]:
+def any_size() -> AbstractContextManager[None]:
     """Without this torch takes it that no axis is ever of length 1, and a crop's score map is.
 
     Decision: docs/decisions/096-what-is-exported.md.
