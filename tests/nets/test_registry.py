@@ -197,7 +197,7 @@ def test_a_net_is_found_by_name_file_or_run(tmp_path, narrow, monkeypatch):
         ("", NetError, ".: has no net.safetensors; give a run that has ended an epoch, or a file of weights"),
         ("none.safetensors", WeightsError, "none.safetensors: no such file of weights"),
         ("vgg-q", NetError, "vgg-q is not a net; did you mean vgg-"),
-        ("text.pt", WeightsError, "text.pt: is not a whole safetensors file"),
+        ("text.pt", WeightsError, "text.pt: is not a whole file of weights"),
     ],
 )
 def test_what_is_no_net_is_refused_in_one_line(where, kind, line, tmp_path, monkeypatch):
