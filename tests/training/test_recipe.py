@@ -195,7 +195,7 @@ def test_a_recipe_cannot_be_changed():
 def test_known_keys_are_those_that_a_recipe_writes():
     recipe = parse_recipe({
         "net": "vgg-a", "data": "d", "kind": "folders", "classes": 2, "hidden": 3, "start": {"graft": "a"},
-        "optimizer": {"micro_batch": 2}, "views": {"smallest_side": 300},
+        "optimizer": {"micro_batch": 2}, "views": {"smallest_side": 300}, "boxes": {"regression": "scr"},
         "validation": {"held_out": 0.1, "protocol": "dense", "images": 5}, "compute": {"threads": 1, "memory": 2.0},
     })  # fmt: skip
     written = tomllib.loads(recipe.to_toml())

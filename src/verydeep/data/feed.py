@@ -66,17 +66,37 @@ class TrainingViews:
             return int(generator.integers(*self.side_jitter, endpoint=True))
         return self.sides[epoch % len(self.sides)] if self.sides else self.crop
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers a net is to say of a view, besides the picture's class."""
+        return 0
+
+    def window(
+        self, index: int, height: int, width: int, generator: np.random.Generator
+    ) -> tuple[View, tuple[float, ...]]:
+        """The crop of a picture that was rescaled to this size, and the numbers that a net is to say of it."""
+        return self._mirrored(random_crop(height, width, self.crop, generator)), ()
+
     def make(
         self, dataset: Dataset, index: int, generator: np.random.Generator, side: int | None = None
-    ) -> tuple[UInt8[np.ndarray, "side side 3"], Float32[np.ndarray, " 3"]]:
-        """One view of one picture, and what is to be added to its R, G and B; `side` is the crop's by default, px."""
+    ) -> tuple[UInt8[np.ndarray, "side side 3"], Float32[np.ndarray, " 3"], tuple[float, ...]]:
+        """One view of one picture, what is to be added to its R, G and B, and what a net is to say of it.
+
+        Args:
+            dataset: that the picture is of.
+            index: of the picture.
+            generator: what to draw from.
+            side: of the view, px; by default the crop's.
+        """
         side = side or self.crop
         smallest_side = int(generator.integers(*self.smallest_side, endpoint=True))
         shift = self.rgb_shift.draw(generator, self.sigma) if self.rgb_shift else np.zeros(3, np.float32)
         views: list[View] = []
+        numbers: tuple[float, ...] = ()
 
         def draw(height: int, width: int) -> int:
             """Draw the view of a picture of this size, and say how many of its rows that needs."""
+            nonlocal numbers
             if self.random_resized:
                 source = view = self._mirrored(random_resized_crop(height, width, generator, self.area))
             else:
@@ -84,7 +104,7 @@ class TrainingViews:
                     rescaled_height, rescaled_width = rescaled_size(height, width, smallest_side)
                 except PictureError as error:  # which knows no names
                     raise PictureError(f"{dataset.images[index]}: {error}") from None
-                view = self._mirrored(random_crop(rescaled_height, rescaled_width, self.crop, generator))
+                view, numbers = self.window(index, rescaled_height, rescaled_width, generator)
                 source = source_window(height, width, smallest_side, view)
             views.append(view)
             return source.top + source.height
@@ -99,8 +119,8 @@ class TrainingViews:
             height, width, _ = picture.shape
             draw(height, width)
         if self.random_resized:
-            return crop_resized(picture, views[0], side), shift
-        return crop_rescaled(picture, smallest_side, replace(views[0], side=side)), shift
+            return crop_resized(picture, views[0], side), shift, numbers
+        return crop_rescaled(picture, smallest_side, replace(views[0], side=side)), shift, numbers
 
     def _mirrored(self, view: View) -> View:
         return view if self.mirror else View(view.top, view.left, view.height, view.width)
@@ -116,6 +136,7 @@ class Batch:
         labels: indices of classes.
         skipped: names of pictures that could not be decoded and are missing in the batch.
         waited: seconds that the net waited for it.
+        numbers: that a net is to say of each view besides; none where it only names classes.
     """
 
     views: UInt8[Tensor, "n 3 side side"]
@@ -123,20 +144,23 @@ class Batch:
     labels: Int64[Tensor, " n"]
     skipped: tuple[str, ...] = ()
     waited: float = 0.0
+    numbers: Float32[Tensor, "n m"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def parts(
-        self, size: int, device: torch.device
-    ) -> Iterator[tuple[Float32[Tensor, "m 3 c c"], Int64[Tensor, " m"]]]:
-        """Pixels and labels on a device, at most `size` pictures at a time; nothing is clipped after the shift."""
+    def parts(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
+        """Pixels m 3 c c and labels on a device, at most `size` pictures at a time, and numbers m k if there are any.
+
+        Nothing is clipped after the shift.
+        """
+        said = () if self.numbers is None else (self.numbers,)
         for start in range(0, len(self), size):
-            views, shifts, labels = (
+            views, shifts, labels, *numbers = (
                 tensor[start : start + size].to(device, non_blocking=True)
-                for tensor in (self.views, self.shifts, self.labels)
+                for tensor in (self.views, self.shifts, self.labels, *said)
             )
-            yield views.float().add_(shifts), labels
+            yield views.float().add_(shifts), labels, *numbers
 
 
 class Feed:
@@ -207,21 +231,22 @@ class Feed:
         side = self.side(epoch)
         views = torch.empty((len(indices), side, side, 3), dtype=torch.uint8, pin_memory=self.pinned)
         shifts = torch.empty((len(indices), 3), pin_memory=self.pinned)
+        numbers = torch.empty((len(indices), self.views.numbers), pin_memory=self.pinned)
 
         def make(places: range) -> list[tuple[int, PictureError]]:
             bad = []
             for place in places:
                 index = int(indices[place])
                 try:
-                    view, shift = self.views.make(self.dataset, index, generator(self.seed, epoch, index), side)
-                    views.numpy()[place], shifts.numpy()[place] = view, shift
+                    made = self.views.make(self.dataset, index, generator(self.seed, epoch, index), side)
+                    views.numpy()[place], shifts.numpy()[place], numbers.numpy()[place] = made
                 except PictureError as error:
                     bad.append((place, error))
             return bad
 
         places = range(len(indices))
         chunks = [self._pool.submit(make, places[start : start + CHUNK]) for start in range(0, len(indices), CHUNK)]
-        return Coming(indices, views, shifts, chunks)
+        return Coming(indices, views, shifts, numbers, chunks)
 
     def _finish(self, coming: "Coming") -> Batch:
         """Wait for a batch."""
@@ -230,13 +255,14 @@ class Feed:
         waited = time.perf_counter() - start
         if bad and self.bad_pictures == "stop":
             raise bad[0][1]
-        views, shifts, indices = coming.views, coming.shifts, coming.indices
+        views, shifts, numbers, indices = coming.views, coming.shifts, coming.numbers, coming.indices
         skipped = tuple(self.dataset.images[int(indices[place])] for place, _ in bad)
         if bad:
             good = np.delete(np.arange(len(indices)), [place for place, _ in bad])
-            views, shifts, indices = views[good], shifts[good], indices[good]
+            views, shifts, numbers, indices = views[good], shifts[good], numbers[good], indices[good]
         labels = torch.from_numpy(self.dataset.labels[indices])
-        return Batch(views.permute(0, 3, 1, 2), shifts[:, :, None, None], labels, skipped, waited)
+        said = numbers if self.views.numbers else None
+        return Batch(views.permute(0, 3, 1, 2), shifts[:, :, None, None], labels, skipped, waited, said)
 
 
 @dataclass(frozen=True)
@@ -246,6 +272,7 @@ class Coming:
     indices: Int64[np.ndarray, " n"]
     views: UInt8[Tensor, "n side side 3"]
     shifts: Float32[Tensor, "n 3"]
+    numbers: Float32[Tensor, "n m"]
     chunks: list[Future[list[tuple[int, PictureError]]]]
 
 

@@ -29,8 +29,8 @@ def signals(net: Net, pictures: Dataset, views: TrainingViews) -> list[dict[str,
     """
     chosen = np.linspace(0, len(pictures) - 1, min(PICTURES, len(pictures))).astype(int)
     made = [views.make(pictures, int(index), np.random.default_rng(int(index))) for index in chosen]
-    pixels = torch.stack([torch.from_numpy(view).permute(2, 0, 1) for view, _ in made]).float()
-    pixels += torch.from_numpy(np.stack([shift for _, shift in made]))[:, :, None, None]
+    pixels = torch.stack([torch.from_numpy(view).permute(2, 0, 1) for view, _, _ in made]).float()
+    pixels += torch.from_numpy(np.stack([shift for _, shift, _ in made]))[:, :, None, None]
     weighty, kept = {layer.name for layer in net.plan if layer.has_weights}, {}
     for name, maps in net.maps(pixels):
         if name in weighty:

@@ -3,10 +3,12 @@
 import numpy as np
 from jaxtyping import Int64
 
+from verydeep.data.annotations import Boxes, read_boxes
 from verydeep.data.dataset import UNLABELLED, Dataset
 from verydeep.data.folders import split_folders
 from verydeep.data.open import open_dataset
 from verydeep.errors import RecipeError
+from verydeep.evaluation.posteriors import default_threads
 from verydeep.training.log import Say
 from verydeep.training.recipe import Recipe
 
@@ -92,3 +94,24 @@ def hold_out(
         held.append(of_class[:count])
     chosen = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def keep_boxed(pictures: Dataset, recipe: Recipe, say: Say = lambda line: None) -> tuple[Dataset, Boxes]:
+    """The pictures that have a good box of their class, and the boxes.
+
+    Raises:
+        DatasetError: the data set has no boxes, or bad ones that the recipe refuses.
+        RecipeError: no picture has one.
+    """
+    assert recipe.boxes is not None
+    boxes = read_boxes(pictures, recipe.boxes.bad, recipe.compute.threads or default_threads())
+    if boxes.troubles:
+        say(f"{recipe.data}, {pictures.split}: {boxes.trouble()}; see verydeep data check")
+    good = np.flatnonzero(boxes.counts)
+    where = f"{recipe.data}, {pictures.split}"
+    if not len(good):
+        raise RecipeError(f"{where}: no picture has a good box; see verydeep data check")
+    if len(good) < len(pictures):
+        say(f"{where}: {len(pictures) - len(good):,} of {len(pictures):,} pictures have no good box, and are left out")
+        return pictures.subset(good), boxes.subset(good)
+    return pictures, boxes

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,6 +12,7 @@ from verydeep.data.feed import Batch, Feed
 from verydeep.device import Compute
 from verydeep.errors import DeviceError, TrainingError
 from verydeep.evaluation.average import out_of_memory
+from verydeep.localisation.head import RIGHT, box_losses, numbers_of, overlaps
 from verydeep.nets.dropout import draw_masks
 from verydeep.nets.net import Net
 from verydeep.training.recipe import Recipe
@@ -44,8 +46,8 @@ class Epoch:
     step: int
     learning_rate: float  # of its last step
     loss: float
-    top1_error: float
-    validation: dict[str, float]  # nothing where none was due
+    top1_error: float  # of a localiser the share of wrong boxes
+    validation: dict[str, float]  # the first is what the plateau watches; nothing where none was due
     skipped: int
 
 
@@ -70,7 +72,7 @@ def train_epochs(
             progress.count(batch, loss, wrong)
             if progress.step % LOOK_EVERY == 0 or progress.step_in_epoch == feed.steps:
                 refuse_divergence(state)
-            if progress.step == recipe.stall_steps:
+            if progress.step == recipe.stall_steps and recipe.boxes is None:
                 refuse_stall(net, batch, progress.step, progress.recent.item(), compute)
             yield Step(progress.epoch, progress.step, feed.steps, progress.learning_rate, loss, wrong, len(batch),
                        batch.waited, batch.skipped)  # fmt: skip
@@ -78,7 +80,7 @@ def train_epochs(
         due = (progress.epoch + 1) % recipe.validation.every == 0 or progress.epoch + 1 == epochs
         validation = validate(state.average.of(net)) if due else {}
         if due:
-            state.plateau.step(validation["top1_error"], progress.epoch + 1)
+            state.plateau.step(next(iter(validation.values())), progress.epoch + 1)
         epoch = Epoch(progress.epoch, progress.step, progress.learning_rate, mean_loss, top1_error, validation,
                       progress.skipped)  # fmt: skip
         progress.next_epoch()
@@ -133,20 +135,40 @@ def gradients_of_parts(state: State, batch: Batch, recipe: Recipe, compute: Comp
     chosen, narrow = recipe.regularisation, compute.data_type != torch.float32
     loss, wrong = torch.zeros((), device=compute.device), torch.zeros((), device=compute.device)
     first = 0
-    for pixels, labels in batch.parts(state.progress.micro_batch, compute.device):
+    for pixels, *targets in batch.parts(state.progress.micro_batch, compute.device):
         draw_masks(state.net, recipe.seed, state.progress.step, first)
-        first += len(labels)
+        first += len(pixels)
         with torch.autocast(compute.device.type, compute.data_type, enabled=narrow):
             outputs = state.net.training_scores(pixels.contiguous(memory_format=compute.layout))
-        own, *of_sides = (
-            F.cross_entropy(scores.float(), labels, label_smoothing=chosen.label_smoothing, reduction="sum")
-            / len(batch)
-            for scores in outputs
-        )
+        losses, is_wrong = zip(*(judge(scores.float(), recipe, *targets) for scores in outputs), strict=True)
+        own, *of_sides = (each.sum() / len(batch) for each in losses)
         (own + chosen.side_heads * sum(of_sides)).backward()
         loss += own.detach()
-        wrong += (outputs[0].argmax(dim=1) != labels).sum()
+        wrong += is_wrong[0].sum()
     return loss, wrong
+
+
+def judge(
+    outputs: Float32[Tensor, "n k"],
+    recipe: Recipe,
+    labels: Int64[Tensor, " n"],
+    targets: Float32[Tensor, "n 4"] | None = None,
+) -> tuple[Float32[Tensor, " n"], Bool[Tensor, " n"]]:
+    """The loss of each view, and whether its first guess, or its box, is wrong.
+
+    Args:
+        outputs: class scores, or of a localiser the numbers of boxes.
+        recipe: which of the two is learned.
+        labels: of the pictures.
+        targets: true boxes in the crop's frame.
+    """
+    if recipe.boxes is None:
+        smoothing = recipe.regularisation.label_smoothing
+        losses = F.cross_entropy(outputs, labels, label_smoothing=smoothing, reduction="none")
+        return losses, outputs.argmax(dim=1) != labels
+    assert targets is not None
+    found = numbers_of(outputs, labels)
+    return box_losses(found, targets), overlaps(found.detach(), targets) < RIGHT
 
 
 def refuse_divergence(state: State) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from verydeep.data.annotations import Boxes
 from verydeep.data.dataset import Dataset
 from verydeep.data.feed import Feed, TrainingViews
 from verydeep.data.statistics import Statistics
@@ -18,12 +19,16 @@ from verydeep.evaluation.classes import labels_of
 from verydeep.evaluation.evaluate import evaluate
 from verydeep.evaluation.posteriors import default_threads
 from verydeep.evaluation.protocol import parse
+from verydeep.localisation.head import outputs_of, start_head
+from verydeep.localisation.locate import Localiser
+from verydeep.localisation.measure import right_with_known_class
+from verydeep.localisation.targets import BoxViews, mean_target
 from verydeep.nets.net import Net
 from verydeep.nets.registry import save_net
 from verydeep.pictures.colour import RGBShift
 from verydeep.training.average import WeightAverage
 from verydeep.training.checkpoint import load_checkpoint, save_checkpoint
-from verydeep.training.division import divide
+from verydeep.training.division import divide, keep_boxed
 from verydeep.training.folder import Run, check_folder, choose_again, make_folder, measure_once, note_environment
 from verydeep.training.log import Log, Say, epoch_line, epoch_text, step_line
 from verydeep.training.loop import LOOK_EVERY, Epoch, train_epochs
@@ -74,8 +79,16 @@ def train(
     pictures, watched = divide(recipe, say)
     kept = Run(folder)
     check_folder(kept, recipe, pictures)
-    net = start_net(recipe, pictures.classes, say, resumes=kept.checkpoint.exists())
-    refuse_unfit(net, watched, recipe)
+    boxes = watched_boxes = None
+    outputs = pictures.classes
+    if recipe.boxes is not None:
+        pictures, boxes = keep_boxed(pictures, recipe, say)
+        watched, watched_boxes = keep_boxed(watched, recipe, say)
+        outputs = outputs_of(pictures.classes, recipe.boxes.regression)
+    net = start_net(recipe, outputs, say, resumes=kept.checkpoint.exists())
+    refuse_unfit(net, pictures, watched, recipe)
+    if boxes is not None and not kept.checkpoint.exists():
+        start_boxes(net, recipe, boxes)
     choose_trained(net, recipe)
     compute = choose_again(recipe, kept)
     net.to(device=compute.device).to(memory_format=compute.layout)
@@ -98,7 +111,7 @@ def train(
     )
     feed = Feed(
         pictures,
-        training_views(recipe, statistics),
+        training_views(recipe, statistics, boxes),
         batch,
         seed=recipe.seed,
         threads=threads,
@@ -106,12 +119,20 @@ def train(
         pinned=compute.device.type == "cuda",
     )
     with closing(feed), exact_algorithms(recipe, compute):
-        follow(kept, state, feed, watched, recipe, compute, say, show)
+        follow(kept, state, feed, watched, watched_boxes, recipe, compute, say, show)
     return kept
 
 
 def follow(
-    run: Run, state: State, feed: Feed, watched: Dataset, recipe: Recipe, compute: Compute, say: Say, show: Show
+    run: Run,
+    state: State,
+    feed: Feed,
+    watched: Dataset,
+    boxes: Boxes | None,
+    recipe: Recipe,
+    compute: Compute,
+    say: Say,
+    show: Show,
 ) -> None:
     """Run the loop from where the folder has it; log, save and show what it yields."""
     card: dict[str, Any] = {"logged": 0, "seconds": 0.0}
@@ -130,6 +151,10 @@ def follow(
     speed = Speed(len(feed.dataset), feed.steps, recipe.schedule.epochs, recipe.validation.every)
 
     def validate(net: Net) -> dict[str, float]:
+        if boxes is not None:  # the first test of appendix A
+            localiser = Localiser(net, recipe.validation_protocol)
+            right = right_with_known_class([localiser], watched, boxes, device=compute.device, progress=stop.heed)
+            return {"localisation_error": float(1 - right.mean())}
         table = evaluate(net, watched, [recipe.validation_protocol], device=compute.device, progress=stop.heed)
         return {key: table.rows[0][key] for key in ("top1_error", "top5_error")}
 
@@ -183,17 +208,20 @@ def follow(
         say(f"ended by the plateau after epoch {progress.epoch}: no progress after the last drop")
 
 
-def refuse_unfit(net: Net, watched: Dataset, recipe: Recipe) -> None:
+def refuse_unfit(net: Net, pictures: Dataset, watched: Dataset, recipe: Recipe) -> None:
     """Find out before the first epoch, not after it, that validation cannot be done."""
-    sides = recipe.views.sides or recipe.views.side_jitter
-    if sides and not net.takes_any_size:
-        raise RecipeError(
-            f"views.sides: {net.name} takes crops of {net.crop} px only; leave them out, or use an spp-net"
-        )
-    if sides and min(sides) < net.least_side:
-        raise RecipeError(f"views.sides: {min(sides)} px is less than {net.least_side} px, the least of {net.name}")
     parse(recipe.validation_protocol, net.crop, net.name)
-    labels_of(net, watched)
+    if recipe.boxes is None:
+        labels_of(net, watched)
+    elif unknown := sorted({*watched.classes} - {*pictures.classes}):
+        raise RecipeError(f"{recipe.data}: class {unknown[0]} is watched, but not trained on; add pictures of it")
+
+
+def start_boxes(net: Net, recipe: Recipe, boxes: Boxes) -> None:
+    """Let the last layer of a localiser begin at the mean box."""
+    views = BoxViews(recipe.crop, recipe.smallest_sides, mirror=recipe.views.mirror, boxes=boxes)
+    mean = torch.from_numpy(mean_target(views, recipe.seed)).float()
+    start_head(net, mean, torch.Generator().manual_seed(recipe.seed))
 
 
 def plan_memory(net: Net, batch: int, recipe: Recipe, compute: Compute, say: Say) -> int:
@@ -207,20 +235,22 @@ def plan_memory(net: Net, batch: int, recipe: Recipe, compute: Compute, say: Say
     return micro_batch
 
 
-def training_views(recipe: Recipe, statistics: Statistics) -> TrainingViews:
+def training_views(recipe: Recipe, statistics: Statistics, boxes: Boxes | None = None) -> TrainingViews:
     """What becomes of a picture at each use."""
-    return TrainingViews(
+    shift = RGBShift.from_covariance(statistics.covariance) if recipe.views.rgb_shift else None
+    views = TrainingViews(
         crop=recipe.crop,
         smallest_side=recipe.smallest_sides,
         random_resized=recipe.views.method == "random-resized",
         area=recipe.views.area,
         mirror=recipe.views.mirror,
-        rgb_shift=RGBShift.from_covariance(statistics.covariance) if recipe.views.rgb_shift else None,
+        rgb_shift=shift,
         sigma=recipe.views.rgb_shift,
         coarse_decode=recipe.views.coarse_decode,
         sides=recipe.views.sides,
         side_jitter=recipe.views.side_jitter,
     )
+    return views if boxes is None else BoxViews(**vars(views), boxes=boxes)
 
 
 @contextmanager

@@ -1,0 +1,83 @@
+"""The last layer of a localiser: a box in place of class scores, one for all classes (SCR) or one for each (PCR).
+
+Any net of ours becomes a localiser by its outputs alone: four numbers a box, its centre and its sides, in sides of the
+crop, from the crop's upper left corner. So all that is done with nets is done with localisers, too.
+
+Source: appendix A.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from verydeep.errors import LocalisationError
+from verydeep.nets.net import Net
+
+Regression = Literal["scr", "pcr"]
+NUMBERS = ("centre x", "centre y", "width", "height")
+RIGHT = 0.5  # IoU from which on a box is right
+DEVIATION = 0.01  # of the first weights. Decision: docs/decisions/104-localisers.md
+
+
+def outputs_of(classes: Sequence[str], regression: Regression) -> tuple[str, ...]:
+    """The names of a localiser's outputs; of PCR those of a class stand together."""
+    return NUMBERS if regression == "scr" else tuple(f"{key} {number}" for key in classes for number in NUMBERS)
+
+
+def regression_of(net: Net) -> tuple[Regression, tuple[str, ...]]:
+    """Which kind of localiser a net is, and its classes; none where it has one box for all.
+
+    Raises:
+        LocalisationError: its outputs are no boxes.
+    """
+    if net.classes == NUMBERS:
+        return "scr", ()
+    classes = tuple(name.removesuffix(f" {NUMBERS[0]}") for name in net.classes[:: len(NUMBERS)])
+    if net.classes != outputs_of(classes, "pcr"):
+        raise LocalisationError(f"{net.name}: gives class scores, not boxes; give a net that was trained with [boxes]")
+    return "pcr", classes
+
+
+def numbers_of(outputs: Float[Tensor, "n k *map"], labels: Int64[Tensor, " n"]) -> Float[Tensor, "n 4 *map"]:
+    """The four numbers of each picture's box: of the only one, or of the one of its class."""
+    if outputs.shape[1] == len(NUMBERS):
+        return outputs
+    return outputs.unflatten(1, (-1, len(NUMBERS)))[torch.arange(len(labels), device=labels.device), labels]
+
+
+def box_losses(found: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+    """Half of the squared Euclidean distance. Source: appendix A."""
+    return (found - targets).square().sum(dim=1) / 2
+
+
+def corners(numbers: Float[Tensor, "n 4 *map"]) -> Float[Tensor, "n 4 *map"]:
+    """Centre and sides → x0, y0, x1, y1. A side below zero is none."""
+    centres, halves = numbers[:, :2], numbers[:, 2:].clamp(min=0) / 2
+    return torch.cat([centres - halves, centres + halves], dim=1)
+
+
+def overlaps(found: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+    """The IoU of each pair of boxes, given by centre and sides; 0 for a box without an area."""
+    a, b = corners(found), corners(targets)
+    both = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
+    area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(dim=1) for box in (a, b))
+    return both / (area_a + area_b - both).clamp(min=torch.finfo(both.dtype).tiny)
+
+
+@torch.no_grad()
+def start_head(net: Net, mean: Float[Tensor, " 4"], generator: torch.Generator) -> None:
+    """Give the last layer small weights, and the mean box as its bias: where training begins.
+
+    Args:
+        net: a localiser.
+        mean: of the targets.
+        generator: what to draw weights from.
+    """
+    layer = net.get_submodule(net.heads[0])
+    assert isinstance(layer, torch.nn.Conv2d)
+    assert layer.bias is not None
+    layer.weight.normal_(0, DEVIATION, generator=generator)
+    layer.bias.copy_(mean.repeat(len(net.classes) // len(NUMBERS)))
