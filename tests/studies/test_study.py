@@ -128,8 +128,15 @@ def test_a_study_like_itself_is_refused(small):
 
 
 def test_a_study_that_is_not_there_is_named_with_those_that_are(tmp_path):
-    with pytest.raises(StudyError, match=r"none\.toml: cannot be read .* one of digits, googlenet-heads, overfit, paper, stall, tiny"):
+    known = "digits, googlenet-heads, overfit, paper, stall, tiny"
+    with pytest.raises(StudyError, match=rf"none\.toml: cannot be read .* one of {known}"):
         read_study(tmp_path / "none.toml")
+
+
+def test_a_folder_of_a_studys_name_does_not_hide_it(tmp_path, monkeypatch):
+    (tmp_path / "stall").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_study("stall").name == "stall"
 
 
 def test_the_files_of_the_package_have_no_parameter_that_nothing_asks_for():

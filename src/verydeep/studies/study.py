@@ -186,7 +186,7 @@ def read_study(where: str | Path, parameters: Mapping[str, Parameter | str] | No
 def read_values(where: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a file says, on top of the study that it says it is like."""
     file = Path(where)
-    if not file.exists() and str(where) in studies():
+    if not file.is_file() and str(where) in studies():
         file = studies()[str(where)]
     if str(file) in above:
         raise StudyError(f"study {where}: is like itself; remove one `like`")
