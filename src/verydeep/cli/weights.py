@@ -91,6 +91,39 @@ def import_(
     )
 
 
+@weights.command("export")
+def export(
+    net: Annotated[
+        str, Argument(metavar="NET", help="A file of weights, a run's folder, or a name.", show_default=False)
+    ],
+    out: Annotated[Path, Option(metavar="FILE", help="Write here.", callback=in_a_folder, show_default=False)],
+    to: Annotated[
+        str | None,
+        Option(metavar="FORMAT", help="onnx, torch-export, torchvision or safetensors; by default that of the suffix."),
+    ] = None,
+    fold: Annotated[bool, Option("--fold", help="Fold batch normalisation into the convolutions.")] = False,
+    json: Json = None,
+) -> None:
+    """Write a net to a file that others can use.
+
+    FILE ends in .onnx, .pt2 (torch.export), .pth (torchvision's layout) or .safetensors (ours). ONNX and torch.export
+    take pictures of any number and size; they are run at once and compared with NET.
+    """
+    import verydeep
+    from verydeep.evaluation.error_table import write_rows
+    from verydeep.nets.registry import load_own_net
+
+    loaded, card = load_own_net(net)
+    written = verydeep.export_net(verydeep.fold(loaded) if fold else loaded, out, to, card)
+    if json:
+        write_rows(json, [written.to_dict()])
+    show(f"{out}: {written.format}")
+    show(f"takes {written.takes}")
+    show(f"gives {written.gives}")
+    if written.difference is not None:
+        show(f"differs from {net} by at most {written.difference:.1e} of its largest score, at three sizes")
+
+
 @weights.command("list")
 def list_(json: Json = None) -> None:
     """List published weights, which can be asked for by name."""

@@ -15,7 +15,8 @@ from verydeep.pictures.preset import OURS, Preset
 Number = int | float
 TRIALS = (  # px of which sides may exceed the crop's by a multiple, and by how many sevenths of it they do for a trial
     (1, (2, 3)),
-    (1, (4, 6)),  # for a map of few cells, of which two sevenths of the crop are none
+    (1, (4, 6)),  # for a map of two or three cells, which two sevenths of the crop do not make more
+    (1, (9, 11)),  # for a map of one cell
     (32, (2, 3)),  # some modules halve sides five times without remainder
 )
 
