@@ -4,7 +4,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -96,6 +96,13 @@ class Validation(Table):
     images: int | None = Field(None, ge=1)  # at most, drawn by the seed
 
 
+class Boxes(Table):
+    """What makes a localiser, whose last layer gives boxes in place of class scores. Source: appendix A."""
+
+    regression: Literal["scr", "pcr"]  # one box for all classes, or one for each class
+    bad: Literal["mend", "skip", "stop"] = "mend"  # what becomes of bad boxes; pictures without any are left out
+
+
 class Compute(Table):
     """Where and how it is computed; none of it decides what is learned, but for rounding."""
 
@@ -125,6 +132,7 @@ class Recipe(Table):
     schedule: Schedule = Schedule()
     views: Views = Views()
     regularisation: Regularisation = Regularisation()
+    boxes: Boxes | None = None  # to train a localiser; without this table classes are learned
     validation: Validation = Validation()
     compute: Compute = Compute()
 
@@ -146,6 +154,12 @@ class Recipe(Table):
              f"views.side_jitter is {list(sides)}; write the smaller side first"),
             (max(sides, default=0) > self.crop,
              f"views.sides has {max(sides, default=0)} px, more than the crop, {self.crop}; use {self.crop} or less"),
+            (self.boxes and self.views.method != "crop",
+             f'views.method is "{self.views.method}"; boxes go with "crop" alone'),
+            (self.boxes and (self.views.sides or self.views.side_jitter),
+             "boxes and views.sides are both given; leave one out"),
+            (self.boxes and self.regularisation.label_smoothing,
+             "regularisation.label_smoothing is for classes; leave it out with boxes"),
             (self.start.graft and self.start.weights, "start.graft and start.weights are both given; leave one out"),
             (self.schedule.warm_up >= self.schedule.epochs,
              f"schedule.warm_up is {self.schedule.warm_up}; use less than schedule.epochs, {self.schedule.epochs}"),
@@ -251,7 +265,8 @@ def known_keys() -> list[str]:
     """All keys of a recipe, those of its tables as `optimizer.momentum`."""
     known = []
     for name, entry in Recipe.model_fields.items():
-        kind = entry.annotation
+        kinds = get_args(entry.annotation) or (entry.annotation,)
+        kind = kinds[0]
         if isinstance(kind, type) and issubclass(kind, Table):
             known += [f"{name}.{inner}" for inner in kind.model_fields]
         else:
