@@ -11,7 +11,7 @@ from torch import Generator
 from verydeep.nets.description import NetDescription
 from verydeep.nets.initialise import gaussian
 from verydeep.nets.net import Net
-from verydeep.nets.trunk import Conv, Lrn, Pool, Row, net
+from verydeep.nets.trunk import Conv, Lrn, Pool, Row, build
 
 ROWS: tuple[Row, ...] = (  # Source: Krizhevsky et al. 2012, section 3.5 and figure 2
     Conv(96, 11, stride=4), Lrn(), Pool(3, 2),
@@ -54,7 +54,7 @@ def _alexnet(
     suffix: str, rows: tuple[Row, ...], crop: int, source: str, **published: tuple[float, float]
 ) -> NetDescription:
     errors = {f"{method.replace('_', '-')}@256": pair for method, pair in published.items()}
-    return NetDescription(f"alexnet{suffix}", net(rows), crop, source, errors, draw=draw)
+    return NetDescription(f"alexnet{suffix}", build(rows), crop, source, errors, draw=draw)
 
 
 PAPER = "Krizhevsky, Sutskever & Hinton 2012"

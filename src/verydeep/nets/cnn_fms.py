@@ -4,7 +4,7 @@ Source: Chatfield, Simonyan, Vedaldi & Zisserman 2014, "Return of the devil in t
 """
 
 from verydeep.nets.description import NetDescription
-from verydeep.nets.trunk import Conv, Lrn, Pool, Row, net
+from verydeep.nets.trunk import Conv, Lrn, Pool, Row, build
 
 FAST: tuple[Row, ...] = (
     Conv(64, 11, stride=4), Lrn(), Pool(3, 2, ceil=True),
@@ -35,7 +35,7 @@ def _cnn(
     """One of the nets, with its top-5 errors; its authors give no others."""
     source = "Chatfield et al. 2014, table 1" if fc7 == 4096 else "Chatfield et al. 2014, section 3.4"
     errors = {"ten-crop@256": (None, ten_crop)} | ({"centre@256": (None, centre)} if centre else {})
-    return NetDescription(f"cnn-{kind}", net(rows, (4096, fc7)), 224, source, errors, aliases=(f"vgg-{kind}",))
+    return NetDescription(f"cnn-{kind}", build(rows, (4096, fc7)), 224, source, errors, aliases=(f"vgg-{kind}",))
 
 
 NETS = (

@@ -8,7 +8,7 @@ networks", tables 1 and 3.
 """
 
 from verydeep.nets.description import NetDescription
-from verydeep.nets.trunk import Conv, Pool, Row, net
+from verydeep.nets.trunk import Conv, Pool, Row, build
 
 FAST: tuple[Row, ...] = (  # Source: Sermanet et al. 2014, table 1
     Conv(96, 11, stride=4), Pool(2, 2),
@@ -30,7 +30,7 @@ FOUR, SIX = "245,281,389,461", "245,281,317,389,425,461"  # scales 1, 2, 4 and 6
 
 NETS = (
     NetDescription(
-        "overfeat-fast", net(FAST, (3072, 4096)), 231, "Sermanet et al. 2014, table 1",
+        "overfeat-fast", build(FAST, (3072, 4096)), 231, "Sermanet et al. 2014, table 1",
         {
             "dense@245+maximum": (0.3928, 0.1712),
             "fine@245+maximum": (0.3901, 0.1697),
@@ -40,7 +40,7 @@ NETS = (
         mean=MEAN, std=STD,
     ),
     NetDescription(
-        "overfeat-accurate", net(ACCURATE), 221, "Sermanet et al. 2014, table 3",
+        "overfeat-accurate", build(ACCURATE), 221, "Sermanet et al. 2014, table 3",
         {"ten-crop@256": (0.3560, 0.1471), f"fine@{FOUR}+maximum": (0.3574, 0.1418)},
         mean=MEAN, std=STD,
     ),

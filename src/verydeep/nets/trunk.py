@@ -96,7 +96,7 @@ def layers_of(
     yield from head(convolutional, found, num_classes, crop, first=1 + sum(isinstance(row, Conv) for row in rows))
 
 
-def net(rows: Sequence[Row], units: Sequence[int] = (4096, 4096)) -> partial[Iterator[Layer]]:
+def build(rows: Sequence[Row], units: Sequence[int] = (4096, 4096)) -> partial[Iterator[Layer]]:
     """What a `NetDescription` builds its layers with."""
     return partial(layers_of, rows, units)
 

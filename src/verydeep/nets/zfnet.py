@@ -4,7 +4,7 @@ Source: Zeiler & Fergus 2014, "Visualizing and understanding convolutional netwo
 """
 
 from verydeep.nets.description import NetDescription
-from verydeep.nets.trunk import Conv, Lrn, Pool, Row, net
+from verydeep.nets.trunk import Conv, Lrn, Pool, Row, build
 
 
 def rows(*channels: int) -> tuple[Row, ...]:
@@ -24,11 +24,11 @@ def rows(*channels: int) -> tuple[Row, ...]:
 
 NETS = (
     NetDescription(
-        "zfnet", net(rows(384, 384, 256)), 224, "Zeiler & Fergus 2014, figure 3",
+        "zfnet", build(rows(384, 384, 256)), 224, "Zeiler & Fergus 2014, figure 3",
         {"ten-crop@256": (0.384, 0.165)}, aliases=("zf",),
     ),
     NetDescription(
-        "zfnet-wide", net(rows(512, 1024, 512)), 224, "Zeiler & Fergus 2014, table 2, layers 3 to 5 wider",
+        "zfnet-wide", build(rows(512, 1024, 512)), 224, "Zeiler & Fergus 2014, table 2, layers 3 to 5 wider",
         {"ten-crop@256": (0.375, 0.160)},
     ),
 )  # fmt: skip
