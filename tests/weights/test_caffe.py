@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from verydeep.errors import WeightsError
-from verydeep.nets.registry import NETS, create_net, load_net
+from verydeep.nets.registry import NETS, create_net, load_net, read_net
 from verydeep.weights.caffe import read_caffe
 
 SCHEMA = {  # message: field, number, type; * for repeated, ** for repeated and packed. Source: caffe.proto
@@ -256,6 +256,16 @@ def prototxt(layers, crop):
         )
         below = name
     return "\n".join(lines)
+
+
+def test_a_file_without_strides_and_pools_needs_a_name_where_nets_have_the_same_shapes(tmp_path, refused):
+    layers, blobs = plan_of("cnn-s")
+    path = write(tmp_path / "some.caffemodel", layers, blobs, params=False)
+    line = refused(load_net, path)
+    assert line.startswith(f"{path}: may be cnn-m or ")
+    assert line.endswith(" or cnn-s, since it states no strides and pools; name one of them")
+    assert read_net(path, "cnn-s")[0].name == "cnn-s"
+    assert create_net("cnn-m", weights=path, num_classes=7, width=1 / 16, hidden=24).name == "cnn-m"
 
 
 def test_cnn_s_with_the_padding_of_the_paper_is_not_taken_for_the_released_one(tmp_path, refused):

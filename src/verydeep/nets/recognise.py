@@ -71,7 +71,10 @@ def recognise(
         first, *_, last = (f"{layer} {'×'.join(map(str, tensor.shape))}" for layer, tensor in found.tensors.items())
         raise WeightsError(f"{where}: no net here has its layers ({first} to {last}); name a net to see what differs")
     sized = [(net, _sizes(net, found.tensors)) for net in named or fitting or [nets[str(name)]]]
-    exact = [(net, sizes) for net, sizes in sized if _has_outputs(net, sizes, found.tensors)]
+    exact = [(net, sizes) for net, sizes in sized if _has_shapes(net, sizes, found.tensors)]
+    if len(exact) > 1 and found.library == "caffe" and not found.steps:
+        names = " or ".join(net.name for net, _ in exact)
+        raise WeightsError(f"{where}: may be {names}, since it states no strides and pools; name one of them")
     net, sizes = (exact or sized)[0]
     return {"net": net.name, "dropout": 0.5, **sizes}
 
@@ -125,11 +128,16 @@ def _sizes(net: "NetDescription", tensors: Mapping[str, Tensor]) -> dict[str, An
     }
 
 
-def _has_outputs(net: "NetDescription", sizes: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a net of these sizes has layers as wide as the tensors."""
+def _has_shapes(net: "NetDescription", sizes: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a net of these sizes has weights of the tensors' shapes."""
     width, crop, hidden, count = sizes["width"], sizes["crop"], sizes["hidden"], len(sizes["classes"])
     plan = net.build(num_classes=count or net.num_classes, width=width, crop=crop, hidden=hidden)
-    return all(tensors[f"{layer.name}.weight"].shape[0] == layer.outputs for layer in plan if _has(tensors, layer))
+    return all(
+        tensors[f"{layer.name}.weight"].shape
+        == (layer.outputs, layer.inputs // layer.groups, layer.kernel, layer.kernel)
+        for layer in plan
+        if _has(tensors, layer)
+    )
 
 
 def _has(tensors: Mapping[str, Tensor], layer: Layer) -> bool:

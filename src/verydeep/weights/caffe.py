@@ -24,7 +24,6 @@ class Fields:
     """The numbers of a layer message's fields. Source: src/caffe/proto/caffe.proto of BVLC/caffe."""
 
     name: int
-    kind: int
     blobs: int
     convolution: int
     pooling: int
@@ -34,8 +33,8 @@ class Fields:
 
 V1, V2 = 2, 100  # the fields of NetParameter that hold layers
 LAYERS = {
-    V1: Fields(name=4, kind=5, blobs=6, convolution=10, pooling=19, response=18, transform=36),
-    V2: Fields(name=1, kind=2, blobs=7, convolution=106, pooling=121, response=118, transform=100),
+    V1: Fields(name=4, blobs=6, convolution=10, pooling=19, response=18, transform=36),
+    V2: Fields(name=1, blobs=7, convolution=106, pooling=121, response=118, transform=100),
 }
 V0 = 1  # the field of V1's layers that holds older ones
 SHAPE, DIM, DATA, DOUBLE_DATA = 7, 1, 5, 8  # of BlobProto and its BlobShape
@@ -153,7 +152,7 @@ def _last(parameters: Message, *numbers: int, default: int = 0) -> int:
 
 
 def _blob(blob: Message, where: str) -> Float[np.ndarray, "..."]:
-    """The numbers of a blob in its shape: biases as a row, matrices without the sides of 1 that older files put first.
+    """The numbers of a blob in its shape; of an older file, without the sides of 1 that biases and matrices have there.
 
     Raises:
         WeightsError: it has not as many numbers as its shape says.
@@ -168,10 +167,9 @@ def _blob(blob: Message, where: str) -> Float[np.ndarray, "..."]:
     if math.prod(shape) * size != len(encoded):
         sides = "×".join(map(str, shape))
         raise WeightsError(f"{where} says that it is {sides} and holds {len(encoded) // size} numbers; copy it again")
-    numbers = np.frombuffer(encoded, kind).astype(np.float32).reshape(shape)
-    if shape[:3] == (1, 1, 1) or len(shape) == 1:
-        return numbers.reshape(-1)
-    return numbers.reshape(shape[2:]) if len(shape) == 4 and shape[:2] == (1, 1) else numbers
+    if SHAPE not in blob and shape[:2] == (1, 1):
+        shape = shape[3:] if shape[2] == 1 else shape[2:]
+    return np.frombuffer(encoded, kind).astype(np.float32).reshape(shape)
 
 
 def _mean(layers: Sequence[CaffeLayer], usual: Colours) -> Colours:
