@@ -24,6 +24,7 @@ from verydeep.cli.report import report
 from verydeep.cli.reproduce import reproduce
 from verydeep.cli.terminal import Interrupted, remark
 from verydeep.cli.train import train
+from verydeep.cli.transfer import transfer
 from verydeep.cli.weights import weights
 from verydeep.errors import VerydeepError
 
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # or else --help waits for a parser of Markdown
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for command in (demo, nets, train, evaluate, fuse, predict, features, reproduce, report):
+for command in (demo, nets, train, transfer, evaluate, fuse, predict, features, reproduce, report):
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")

@@ -15,7 +15,10 @@ def predict(
         Argument(metavar="FILES", help="Pictures, folders of pictures, or - for standard input.", show_default=False),
     ],
     net: Annotated[
-        str, Option(help="A file of weights, a run's folder, a name, torchvision:NAME, timm:NAME, or an ONNX file.")
+        str,
+        Option(
+            help="A file of weights, a folder of train or transfer, a name, torchvision:NAME, timm:NAME, an ONNX file."
+        ),
     ] = "tiny-imagenet",
     protocol: Annotated[
         str | None,
@@ -34,20 +37,31 @@ def predict(
     from verydeep.evaluation.error_table import write_rows
     from verydeep.evaluation.predict import best_protocol, credentials
     from verydeep.evaluation.predict import predict as predictions
+    from verydeep.transfer.model import is_model, load_model
 
-    loaded, card = verydeep.load_net(net)
-    for line in card.get("remarks", ()):
-        remark(line)
-    remark(credentials(net, loaded, card))
-    protocol = protocol or best_protocol(loaded, card)
+    if is_model(net):
+        if protocol is not None:
+            raise typer.BadParameter(f"--protocol: {net} looks at pictures in its own way; leave it out")
+        model = load_model(net)
+        remark(model.credentials(net))
+        name, names, protocol = model.name, model.names, " + ".join(map(str, model.ways))
+        found = model.predict(files, device=device, threads=threads)
+    else:
+        loaded, card = verydeep.load_net(net)
+        for line in card.get("remarks", ()):
+            remark(line)
+        remark(credentials(net, loaded, card))
+        protocol = protocol or best_protocol(loaded, card)
+        name, names = loaded.name, card.get("names", {})
+        found = predictions(loaded, files, protocol, device=device, threads=threads)
     rows, bad = [], 0
-    for prediction in predictions(loaded, files, protocol, device=device, threads=threads):
+    for prediction in found:
         if prediction.error:
             bad += 1
             remark(prediction.error)
             continue
-        row = prediction.to_dict(card.get("names", {}))
-        rows.append({**row, "net": loaded.name, "protocol": protocol})
+        row = prediction.to_dict(names)
+        rows.append({**row, "net": name, "protocol": protocol})
         show(printable(prediction.image))
         for guess in row["best"]:
             show(f"{100 * guess['posterior']:6.1f} %  {guess['name']}")

@@ -52,6 +52,17 @@ class Model:
         """Of its nets."""
         return " + ".join(net.name for net in self.nets)
 
+    def credentials(self, where: str) -> str:
+        """One line on what it knows and how often it errs, from its card."""
+        known = f"{where}: {self.name} with a linear classifier of {len(self.classes):,} classes"
+        row = self.card.get("row")
+        if not isinstance(row, dict):
+            return known
+        return (
+            f"{known} of {row['data']}; of {row['images']:,} pictures that it had not seen it named "
+            f"{100 * row['top1_error']:.0f} % wrongly"
+        )
+
     def describe(
         self,
         data: Dataset,
@@ -89,6 +100,12 @@ class Model:
         """What pictures are taken for: files, folders, or `-` for standard input; see `evaluation.predict`."""
         pictures = open_files(paths, self.classes)
         return answers(pictures, lambda some: self.posteriors(some, device=device, threads=threads), count)
+
+    def export(self, path: str | Path) -> float:
+        """Write it to one ONNX file: see `transfer.export`."""
+        from verydeep.transfer.export import export_model
+
+        return export_model(self, path)
 
     def save(self, folder: str | Path) -> Path:
         """Write the classifier and the nets of ours into a folder; of other people's nets the name is kept.
