@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from verydeep.evaluation.evaluate import evaluate
     from verydeep.evaluation.fuse import fuse
     from verydeep.evaluation.posteriors import Posteriors, posteriors
+    from verydeep.localisation.localise import localise
     from verydeep.nets.export import export_net
     from verydeep.nets.features import features
     from verydeep.nets.fold import fold
@@ -45,6 +46,7 @@ __all__ = [
     "fuse",
     "gram",
     "load_net",
+    "localise",
     "open_dataset",
     "perceptual_loss",
     "posteriors",
@@ -70,6 +72,7 @@ HOMES = {  # where each name lives; the same as for the type checker above
     "fuse": "verydeep.evaluation.fuse",
     "gram": "verydeep.nets.perceptual",
     "load_net": "verydeep.nets.registry",
+    "localise": "verydeep.localisation.localise",
     "open_dataset": "verydeep.data.open",
     "perceptual_loss": "verydeep.nets.perceptual",
     "posteriors": "verydeep.evaluation.posteriors",

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from verydeep.localisation.devkit import Score, score
+    from verydeep.localisation.localise import Located
+    from verydeep.localisation.locate import Localiser
 
-__all__ = ["Score", "score"]
+__all__ = ["Localiser", "Located", "Score", "score"]
 
 HOMES = {
+    "Localiser": "verydeep.localisation.locate",
+    "Located": "verydeep.localisation.localise",
     "Score": "verydeep.localisation.devkit",
     "score": "verydeep.localisation.devkit",
 }

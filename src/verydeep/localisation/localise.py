@@ -1,0 +1,216 @@
+"""What is in pictures, and where: five guesses, each a class with its posterior and a box. Source: appendix A."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+
+from verydeep.data.annotations import read_boxes
+from verydeep.data.boxes import to_inclusive
+from verydeep.data.dataset import UNLABELLED, Dataset, PictureArray
+from verydeep.errors import LocalisationError
+from verydeep.evaluation.posteriors import Posteriors, default_threads, name_of, posteriors
+from verydeep.evaluation.predict import best_protocol, open_files
+from verydeep.localisation.devkit import GUESSES, Guess, write_predictions
+from verydeep.localisation.locate import Found, Localiser, locate
+from verydeep.localisation.measure import error_of, is_right, right_with_known_class
+from verydeep.nets.net import Net
+from verydeep.nets.registry import load_own_net
+
+Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+class Located(NamedTuple):
+    """A thing in a picture: its class, the posterior of that, and its box x0, y0, x1, y1 in pixels of the picture."""
+
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Guesses:
+    """The best classes of each picture, and a box for each.
+
+    Attributes:
+        posteriors: of the classification net.
+        chosen: places of the classes in `posteriors.classes`, the best first.
+        found: their boxes.
+    """
+
+    posteriors: Posteriors
+    chosen: Int64[np.ndarray, "n c"]
+    found: Found
+
+    def of(self, image: int) -> list[Located]:
+        """The guesses of a picture, the best first."""
+        return [
+            Located(
+                self.posteriors.classes[place],
+                float(self.posteriors.values[image, place]),
+                (box[0], box[1], box[2], box[3]),
+            )
+            for place, box in zip(self.chosen[image].tolist(), self.found.boxes[image].tolist(), strict=True)
+        ]
+
+
+def localise(
+    net: Net | str | Path,
+    localiser: Net | str | Path | Sequence[Net | str | Path],
+    picture: str | Path | UInt8[np.ndarray, "h w 3"],
+    *,
+    count: int = GUESSES,
+    protocol: str | None = None,
+    boxes: str | None = None,
+    device: str | torch.device = "auto",
+) -> list[Located]:
+    """What a picture shows, and where: classes with their posteriors and boxes, the best first.
+
+    Args:
+        net: that names classes, or where it is.
+        localiser: one net that gives boxes, or several, or where they are.
+        picture: a file, or RGB pixels.
+        count: of classes.
+        protocol: of the classification; by default what the net was found best by.
+        boxes: the protocol that says which crops give boxes, such as `dense@256,384`; by default at the scale that the
+            localiser was tested at.
+        device: where to compute.
+
+    Raises:
+        LocalisationError: the nets do not fit each other.
+        PictureError: the picture cannot be decoded.
+    """
+    net, card = loaded(net)
+    data: Dataset
+    if isinstance(picture, np.ndarray):
+        data = PictureArray(
+            kind="array", root=Path(), split="all", classes=net.classes, names={}, images=("picture",),
+            labels=np.array([UNLABELLED]), pixels=picture[None],
+        )  # fmt: skip
+    else:
+        data = open_files([picture], net.classes)
+    several = localiser if isinstance(localiser, Sequence) and not isinstance(localiser, str) else [localiser]
+    guesses = guess(
+        net, [open_localiser(each, boxes) for each in several], data, protocol or best_protocol(net, card), count=count,
+        device=device, threads=1,
+    )  # fmt: skip
+    return guesses.of(0)
+
+
+def loaded(net: Net | str | Path) -> tuple[Net, Mapping[str, Any]]:
+    """A net in eval mode and its card; none where it was given as it is."""
+    return (net, {}) if isinstance(net, Net) else load_own_net(net)
+
+
+def open_localiser(where: Net | str | Path, boxes: str | None = None) -> Localiser:
+    """A localiser with the protocol that says which crops give boxes: by default dense, at the scale of its tests."""
+    net, card = loaded(where)
+    tested = str(card.get("validation_protocol", ""))
+    scale = tested.partition("@")[2].partition(",")[0].partition("-")[0]
+    return Localiser(net, boxes or (f"dense@{scale}-mirror" if scale else "dense-mirror"))
+
+
+def guess(
+    net: Net,
+    localisers: Sequence[Localiser],
+    data: Dataset,
+    protocol: str = "dense",
+    *,
+    count: int = GUESSES,
+    device: str | torch.device = "auto",
+    batch: int | None = None,
+    threads: int | None = None,
+    progress: Progress = lambda what, done, of: None,
+) -> Guesses:
+    """The best classes of every picture by a classification net, and a box for each by localisers.
+
+    Args:
+        net: of the classes; it rates boxes, too.
+        localisers: of the same classes.
+        data: pictures, labelled or not.
+        protocol: of the classification.
+        count: of guesses.
+        device: where to compute.
+        batch: so many crops at once.
+        threads: that decode meanwhile.
+        progress: called with what is done.
+    """
+    said = posteriors(
+        net, data, protocol, device=device, batch=batch, threads=threads,
+        progress=lambda done, of: progress("classes", done, of),
+    )  # fmt: skip
+    chosen = np.argsort(-said.values, axis=1, kind="stable")[:, :count]
+    found = locate(
+        localisers, data, chosen, net.classes, net, device=device, batch=batch, threads=threads,
+        progress=lambda done, of: progress("boxes", done, of),
+    )  # fmt: skip
+    return Guesses(said, chosen, found)
+
+
+def localisation_row(
+    guesses: Guesses,
+    localisers: Sequence[Localiser],
+    data: Dataset,
+    *,
+    device: str | torch.device = "auto",
+    batch: int | None = None,
+    progress: Progress = lambda what, done, of: None,
+) -> dict[str, Any]:
+    """The errors of guesses, as fractions with 95 % intervals.
+
+    Top-5 localisation error: no guess has both its class and its box right. With the class known: the merged box of the
+    true class is wrong. Pictures without a good box are left out of both, not of the classification error.
+
+    Raises:
+        LocalisationError: pictures have no labels or no boxes.
+    """
+    said = guesses.posteriors
+    labels = said.labels
+    if labels is None:
+        raise LocalisationError(f"{data.root}: has classes that {said.net} does not know; use another net")
+    if (labels == UNLABELLED).any():
+        raise LocalisationError(f"{data.root}: has pictures without labels, so no errors; write a submission instead")
+    truth = read_boxes(data, threads=default_threads())
+    boxed = np.flatnonzero(truth.counts)
+    has_class = guesses.chosen == labels[:, None]
+    is_located = (has_class & is_right(guesses.found, truth)).any(axis=1)
+    known = right_with_known_class(
+        localisers, data.subset(boxed), truth.subset(boxed), device=device, batch=batch,
+        progress=lambda done, of: progress("boxes of known classes", done, of),
+    )  # fmt: skip
+    return {
+        "net": said.net,
+        "localisers": [localiser.net.name for localiser in localisers],
+        "protocol": said.protocol,
+        "boxes": [localiser.protocol for localiser in localisers],
+        "data": name_of(data),
+        "split": data.split,
+        "images": len(data),
+        "without_boxes": len(data) - len(boxed),
+        **error_of(is_located[boxed], "localisation"),
+        **error_of(known, "known_class"),
+        **error_of(has_class.any(axis=1), "classification"),
+        "bad_boxes": truth.trouble(),
+    }
+
+
+def write_submission(path: str | Path, guesses: Guesses, labels: Mapping[str, str]) -> None:
+    """Write guesses in the development kit's format: a line a picture, in the order of the names of their files.
+
+    Args:
+        path: of the file.
+        guesses: of all pictures.
+        labels: what each class is called there; a class that is not in it by its key.
+    """
+    order = sorted(range(len(guesses.chosen)), key=lambda image: PurePosixPath(guesses.posteriors.images[image]).name)
+    write_predictions(path, [[as_guess(each, labels) for each in guesses.of(image)] for image in order])
+
+
+def as_guess(located: Located, labels: Mapping[str, str]) -> Guess:
+    """A guess in inclusive pixels."""
+    x0, y0, x1, y1 = to_inclusive(np.array([located.box], np.float64))[0].tolist()
+    return Guess(labels.get(located.name, located.name), (x0, y0, x1, y1))
