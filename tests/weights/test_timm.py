@@ -2,6 +2,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from timm.layers import ClassifierHead
+from timm.models import save_for_hf
 from timm.models.vgg import VGG, ConvMlp, cfgs
 from torch import nn
 from torchvision.transforms.v2.functional import normalize, to_dtype
@@ -34,6 +35,23 @@ def test_scores_of_a_photograph_are_timms(configuration, norm, name, tmp_path, p
     assert (ours.name, card["library"], ours.crop) == (name, "timm", 224)
     expected = theirs(normalize(to_dtype(photograph(224), torch.float32, scale=True), MEAN, STD))
     torch.testing.assert_close(ours(photograph(224)), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+@torch.inference_mode()
+def test_what_timm_saves_for_the_hub_brings_its_preset_and_its_classes(tmp_path, photograph, refused):
+    theirs = narrow("vgg11", classes=3)
+    preset = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    theirs.pretrained_cfg = {"architecture": "vgg11", "input_size": (3, 224, 224), "num_classes": 3, **preset}
+    labels = ["cat", "dog", "eel"]
+    save_for_hf(theirs, tmp_path, model_config={"label_names": labels}, safe_serialization=True)
+    ours, _ = load_net(tmp_path / "model.safetensors")
+    assert ours.classes == ("cat", "dog", "eel")
+    expected = theirs(normalize(to_dtype(photograph(224), torch.float32, scale=True), **preset))
+    torch.testing.assert_close(ours(photograph(224)), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+    for damaged in ("{", '{"pretrained_cfg": {"mean": [1]}}', "[1]", '{"label_names": 7}'):
+        (tmp_path / "config.json").write_text(damaged)
+        line = refused(load_net, tmp_path / "model.safetensors")
+        assert line.startswith(f"{tmp_path}/config.json: is no config of timm's (")
 
 
 def test_a_net_without_classes_needs_some_and_starts_its_last_layer_at_random(tmp_path, refused):

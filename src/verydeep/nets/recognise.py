@@ -16,6 +16,7 @@ from verydeep.weights.files import load
 from verydeep.weights.find import find_weights
 from verydeep.weights.found import Found, Step
 from verydeep.weights.read import is_own, read_weights
+from verydeep.weights.timm import configured
 
 if TYPE_CHECKING:
     from verydeep.nets.description import NetDescription
@@ -39,6 +40,8 @@ def open_weights(
     if is_own(path):
         return load(path)
     found = read_weights(path)
+    if found.library == "timm":
+        found = configured(found, path)
     if published:
         found = found.normalised_by(published.mean, published.std, published.top)
     card = {"weights": str(where), "library": found.library, **recognise(found, nets, str(where), name)}
@@ -76,6 +79,8 @@ def recognise(
         names = " or ".join(net.name for net, _ in exact)
         raise WeightsError(f"{where}: may be {names}, since it states no strides and pools; name one of them")
     net, sizes = (exact or sized)[0]
+    if len(set(found.classes)) == len(found.classes) == len(sizes["classes"]):
+        sizes["classes"] = list(found.classes)
     return {"net": net.name, "dropout": 0.5, **sizes}
 
 

@@ -2,11 +2,13 @@
 
 import difflib
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from verydeep.errors import WeightsError
 from verydeep.weights.cards import WeightCard, weight_cards
 from verydeep.weights.download import Progress, download
+from verydeep.weights.timm import CONFIG
 
 HUB = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+))?(?:/(?P<file>[^@]+))?")
 HUB_FILES = ("net.safetensors", "model.safetensors", "pytorch_model.bin", "model.keras")  # looked for in this order
@@ -92,7 +94,10 @@ def from_hub(where: str) -> Path:
         raise WeightsError(f"{where}: huggingface_hub is missing; pip install 'verydeep[hub]'") from None
     for file in (asked["file"],) if asked["file"] else HUB_FILES:
         try:
-            return Path(hf_hub_download(asked["repo"], file, revision=asked["revision"]))
+            path = Path(hf_hub_download(asked["repo"], file, revision=asked["revision"]))
+            with suppress(OSError, ValueError):  # not every repository has one
+                hf_hub_download(asked["repo"], str(Path(file).with_name(CONFIG)), revision=asked["revision"])
+            return path
         except LocalEntryNotFoundError as error:  # no network, and not in the cache
             missing: Exception = error
         except EntryNotFoundError as error:

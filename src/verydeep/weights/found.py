@@ -36,6 +36,7 @@ class Found:
         std: what it divides by, in levels of 255.
         steps: its convolutions, pools and response normalisations in the order of the data, if the file states them.
         net: where the layout is that of one net alone, its name here.
+        classes: names of the outputs, where they lie with the weights.
     """
 
     library: str
@@ -44,6 +45,7 @@ class Found:
     std: Colours
     steps: Sequence[Step] = ()
     net: str = ""
+    classes: tuple[str, ...] = ()
 
     def normalised_by(self, mean: Colours, std: Colours, top: bool = True) -> "Found":
         """The same weights with other numbers before the net, and without the fully connected layers unless `top`."""
