@@ -50,6 +50,8 @@ def test_preprocessing_and_net_can_be_said(theirs, tmp_path, capsys):
     assert (net.mean.flatten().tolist(), net.std.flatten().tolist()) == ([1, 2, 3], [4, 5, 6])
     assert run(["weights", "import", str(theirs), "--out", out, "--mean", "grey"]) == 2
     assert "grey is not three numbers" in capsys.readouterr().err
+    assert run(["weights", "import", str(theirs), "--out", out, "--std", "1,0,1"]) == 2
+    assert "--std 1,0,1 is not above 0" in capsys.readouterr().err
 
 
 MISTAKES = {

@@ -64,6 +64,8 @@ def import_(
     from verydeep.nets.registry import read_net, save_net
 
     colours = {"mean": three_numbers(mean), "std": three_numbers(std)}
+    if colours["std"] and min(colours["std"]) <= 0:
+        raise BadParameter(f"--std {std} is not above 0; leave it out where nothing is divided")
     with progress() as show_progress:
         loaded, card = read_net(source, net, read_lines(classes) if classes else None, show_progress)
     for name, values in colours.items():
