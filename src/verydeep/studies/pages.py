@@ -20,6 +20,7 @@ from verydeep.evaluation.error_table import ErrorTable
 from verydeep.nets.registry import NETS
 from verydeep.studies.net_tables import net_lines, pair
 from verydeep.studies.protocol_table import cost_ratio_lines, protocol_lines
+from verydeep.studies.transfer_table import caltech_lines, voc_lines
 
 MARKED = re.compile(r"(?P<start><!-- (?P<table>[a-z]+): (?P<files>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
@@ -174,12 +175,14 @@ COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
     "ratios": cost_ratio_lines,
 }
 TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
+    "caltech": caltech_lines,
     "comparison": comparison_lines,
     "crops": crops_lines,
     "dense": dense_lines,
     "epochs": epoch_lines,
     "errors": error_lines,
     "speed": speed_lines,
+    "voc": voc_lines,
 }
 
 

