@@ -12,7 +12,8 @@ def imports(*arguments):
     """The modules that a command loads, and the seconds that it takes for them."""
     command = [sys.executable, "-X", "importtime", *arguments]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
-    rows = [line.removeprefix("import time:").split("|") for line in lines if line.startswith("import time:")][1:]
+    rows = [line.removeprefix("import time:").split("|") for line in lines if line.startswith("import time:")]
+    rows = [row for row in rows if "self" not in row[0]]  # headings: the command begins its process anew
     return {name.strip() for _, _, name in rows}, sum(int(alone) for alone, _, _ in rows) / 1e6
 
 

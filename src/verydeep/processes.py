@@ -5,7 +5,7 @@ One process alone, which is the usual case, tells itself everything at once. Fil
 
 import atexit
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -29,11 +29,13 @@ class Processes:
         rank: number of this one.
         count: of all.
         local: number of this one on its machine: which of the machine's GPUs is its own.
+        neighbours: how many share its machine, itself included.
     """
 
     rank: int = 0
     count: int = 1
     local: int = 0
+    neighbours: int = 1
 
     @property
     def first(self) -> bool:
@@ -67,6 +69,14 @@ class Processes:
             tensor = tensor.clone()
             distributed.all_reduce(tensor)
         return tensor
+
+    def gather(self, items: Sequence[T]) -> list[T]:
+        """The items of all processes in the order of their numbers, in all of them."""
+        if self.count == 1:
+            return list(items)
+        found: list[Any] = [None] * self.count
+        distributed.all_gather_object(found, list(items))
+        return [item for theirs in found for item in theirs]
 
     def any(self, said: bool) -> bool:
         """Whether any process says so."""
@@ -122,7 +132,7 @@ def processes() -> Processes:
             "--master-port"
         ) from None
     atexit.register(leave)
-    return Processes(int(os.environ["RANK"]), count, local)
+    return Processes(int(os.environ["RANK"]), count, local, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def leave() -> None:

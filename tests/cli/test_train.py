@@ -45,10 +45,10 @@ def test_train_leaves_a_net_that_evaluates_and_says_where(recipe, pictures, tmp_
 
 def test_a_run_folder_of_another_recipe_is_refused(recipe, pictures, tmp_path, capsys):
     folder = str(tmp_path / "run")
-    assert run(["train", str(recipe), str(pictures), "--run", folder]) == 0
+    assert run(["train", str(recipe), str(pictures), "--folder", folder]) == 0
     recipe.write_text(RECIPE.format(epochs=3))
     capsys.readouterr()
-    assert run(["train", str(recipe), str(pictures), "--run", folder]) == 2
+    assert run(["train", str(recipe), str(pictures), "--folder", folder]) == 2
     error = capsys.readouterr().err
     assert "schedule.epochs" in error
     assert error.count("\n") == 1
@@ -62,7 +62,7 @@ def test_a_mistake_in_a_recipe_is_one_line_that_names_it(recipe, pictures, line,
     recipe.write_text(
         f"{line}\n" + ("" if line.startswith("width") else RECIPE.format(epochs=1)).replace("width", "seed")
     )
-    assert run(["train", str(recipe), str(pictures), "--run", str(tmp_path / "run")]) == 2
+    assert run(["train", str(recipe), str(pictures), "--folder", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
@@ -72,7 +72,7 @@ def test_a_mistake_in_a_recipe_is_one_line_that_names_it(recipe, pictures, line,
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
 def test_ctrl_c_leaves_a_run_that_goes_on(recipe, pictures, tmp_path):
     recipe.write_text(RECIPE.format(epochs=100_000))
-    command = [sys.executable, "-m", "verydeep", "train", str(recipe), str(pictures), "--run", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "verydeep", "train", str(recipe), str(pictures), "--folder", str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert any(line.startswith("epoch ") for line in process.stderr)
         process.send_signal(signal.SIGINT)
@@ -84,7 +84,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(recipe, pictures, tmp_path):
 
 def test_a_folder_alone_is_trained_on_by_a_recipe_that_is_explained_and_kept(pictures, tmp_path, capsys):
     folder = tmp_path / "run"
-    arguments = ["train", str(pictures), "--run", str(folder), "--from-scratch", "--minutes", "0.1", "--device", "cpu"]
+    arguments = ["train", str(pictures), "--folder", str(folder), "--from-scratch", "--minutes", "0.1", "--device", "cpu"]
     assert run(arguments) == 0
     result = capsys.readouterr()
     assert result.out == f"{folder}/net.safetensors\n"

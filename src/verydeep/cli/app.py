@@ -7,6 +7,7 @@ bug ends with its traceback and 1.
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from verydeep.cli.features import features
 from verydeep.cli.fuse import fuse
 from verydeep.cli.localise import localise
 from verydeep.cli.nets import nets
+from verydeep.cli.options import is_first
 from verydeep.cli.predict import predict
 from verydeep.cli.report import report
 from verydeep.cli.reproduce import reproduce
@@ -59,7 +61,12 @@ def verydeep(
 
 
 def main() -> None:
-    """Run the command that the process was started with, and end the process."""
+    """Run the command that the process was started with, and end the process.
+
+    Of several processes the first alone speaks, but for mistakes, which any may make.
+    """
+    if not is_first():
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -91,5 +98,5 @@ def run(arguments: list[str]) -> int:
 
 def mistake(message: str) -> int:
     """Say on one line what the user can mend."""
-    remark(" ".join(message.split()))
+    print(" ".join(message.split()), file=sys.stderr if is_first() else sys.__stderr__)
     return MISTAKE

@@ -1,5 +1,6 @@
 """Options that several commands share, so that they read the same everywhere."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -7,12 +8,20 @@ from typer import Argument, BadParameter, Option
 
 
 def in_a_folder(path: Path | None) -> Path | None:
-    """The path, once it is known that a file can be put there: better said now than after an hour's work."""
+    """The path, once it is known that a file can be put there: better said now than after an hour's work.
+
+    Of several processes the first alone writes.
+    """
     if path is not None and not path.parent.is_dir():
         raise BadParameter(f"{path.parent} is not a folder; make it first")
     if path is not None and path.is_dir():
         raise BadParameter(f"{path} is a folder; name a file")
-    return path
+    return path if is_first() else None
+
+
+def is_first() -> bool:
+    """Whether this process is alone, or the first of those that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 Json = Annotated[

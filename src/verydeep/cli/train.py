@@ -18,7 +18,8 @@ def train(
     ],
     data: Annotated[str | None, Argument(metavar="DATA", help="A data set, instead of the recipe's.")] = None,
     run: Annotated[
-        Path | None, Option(metavar="FOLDER", help="The run's folder; by default runs/ and the recipe's name.")
+        Path | None,
+        Option("--folder", metavar="FOLDER", help="The run's folder; by default runs/ and the recipe's name."),
     ] = None,
     device: Annotated[
         str | None, Option(metavar="NAME", help="Such as cpu, cuda:1, mps or auto, instead of the recipe's.")

@@ -24,6 +24,7 @@ from verydeep.pictures.colour import RGBShift
 from verydeep.pictures.crop import crop_rescaled, crop_resized, source_window
 from verydeep.pictures.resize import rescaled_size
 from verydeep.pictures.views import View, random_crop, random_resized_crop
+from verydeep.processes import ALONE, Processes
 
 AHEAD = 3  # batches that are made while one is used
 CHUNK = 16  # pictures that a thread makes at a time
@@ -137,6 +138,8 @@ class Batch:
         skipped: names of pictures that could not be decoded and are missing in the batch.
         waited: seconds that the net waited for it.
         numbers: that a net is to say of each view besides; none where it only names classes.
+        first: row of the first picture in the whole batch, which several processes may share.
+        others: pictures of the whole batch that other processes have.
     """
 
     views: UInt8[Tensor, "n 3 side side"]
@@ -145,9 +148,16 @@ class Batch:
     skipped: tuple[str, ...] = ()
     waited: float = 0.0
     numbers: Float32[Tensor, "n m"] | None = None
+    first: int = 0
+    others: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def whole(self) -> int:
+        """Pictures of the whole batch."""
+        return len(self) + self.others
 
     def parts(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
         """Pixels m 3 c c and labels on a device, at most `size` pictures at a time, and numbers m k if there are any.
@@ -176,6 +186,7 @@ class Feed:
         threads: that decode and crop.
         bad_pictures: "stop" at one that cannot be decoded, or "skip" it.
         pinned: whether batches lie in memory that a GPU can fetch them from by itself.
+        processes: that share each batch; all together have the batches that one alone has.
     """
 
     def __init__(
@@ -188,9 +199,10 @@ class Feed:
         threads: int = 2,
         bad_pictures: Literal["stop", "skip"] = "stop",
         pinned: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         self.dataset, self.views, self.seed = dataset, views, seed
-        self.bad_pictures, self.pinned = bad_pictures, pinned
+        self.bad_pictures, self.pinned, self.processes = bad_pictures, pinned, processes
         self.steps = -(-len(dataset) // batch)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feed")
         use_one_core_each(self._pool, threads)
@@ -226,8 +238,10 @@ class Feed:
                 for future in coming.chunks:
                     future.cancel()
 
-    def _begin(self, epoch: int, indices: Int64[np.ndarray, " n"]) -> "Coming":
-        """Hand a batch to the threads."""
+    def _begin(self, epoch: int, whole: Int64[np.ndarray, " n"]) -> "Coming":
+        """Hand this process's share of a batch to the threads."""
+        share = self.processes.share(len(whole))
+        indices = whole[share]
         side = self.side(epoch)
         views = torch.empty((len(indices), side, side, 3), dtype=torch.uint8, pin_memory=self.pinned)
         shifts = torch.empty((len(indices), 3), pin_memory=self.pinned)
@@ -246,7 +260,7 @@ class Feed:
 
         places = range(len(indices))
         chunks = [self._pool.submit(make, places[start : start + CHUNK]) for start in range(0, len(indices), CHUNK)]
-        return Coming(indices, views, shifts, numbers, chunks)
+        return Coming(indices, views, shifts, numbers, chunks, share.start, len(whole))
 
     def _finish(self, coming: "Coming") -> Batch:
         """Wait for a batch."""
@@ -256,24 +270,37 @@ class Feed:
         if bad and self.bad_pictures == "stop":
             raise bad[0][1]
         views, shifts, numbers, indices = coming.views, coming.shifts, coming.numbers, coming.indices
-        skipped = tuple(self.dataset.images[int(indices[place])] for place, _ in bad)
+        skipped = [self.dataset.images[int(indices[place])] for place, _ in bad]
+        if self.bad_pictures == "skip":
+            skipped = self.processes.gather(skipped)
         if bad:
             good = np.delete(np.arange(len(indices)), [place for place, _ in bad])
             views, shifts, numbers, indices = views[good], shifts[good], numbers[good], indices[good]
         labels = torch.from_numpy(self.dataset.labels[indices])
         said = numbers if self.views.numbers else None
-        return Batch(views.permute(0, 3, 1, 2), shifts[:, :, None, None], labels, skipped, waited, said)
+        return Batch(views.permute(0, 3, 1, 2), shifts[:, :, None, None], labels, tuple(skipped), waited, said,
+                     coming.first, coming.whole - len(skipped) - len(labels))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Coming:
-    """A batch that threads are at work on: its pictures' indices, and what they fill, a chunk of pictures each."""
+    """This process's share of a batch that threads are at work on.
+
+    Attributes:
+        indices: of its pictures.
+        views: that the threads fill; so are shifts and numbers.
+        chunks: the threads' work, a chunk of pictures each.
+        first: row of the first picture in the whole batch.
+        whole: pictures of the whole batch.
+    """
 
     indices: Int64[np.ndarray, " n"]
     views: UInt8[Tensor, "n side side 3"]
     shifts: Float32[Tensor, "n 3"]
     numbers: Float32[Tensor, "n m"]
     chunks: list[Future[list[tuple[int, PictureError]]]]
+    first: int
+    whole: int
 
 
 def generator(seed: int, epoch: int, index: int) -> np.random.Generator:

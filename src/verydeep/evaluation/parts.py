@@ -23,6 +23,7 @@ from verydeep.evaluation.protocol import Protocol
 from verydeep.pictures.preset import Preset
 from verydeep.weights.files import checksum, load, save
 
+MOST = 1_000_000  # parts of a process, whose numbers begin at its own times this
 EVERY = 30.0  # seconds between two parts: the most that is lost
 KIND = "part of posteriors 1"  # what a part's card says it is, with the version of its layout
 Origin = Mapping[str, str]  # checksums of what posteriors are made of
@@ -51,11 +52,12 @@ class Parts:
     Attributes:
         folder: where they lie.
         seconds: that the parts have taken.
+        process: number of the one that writes them; all read all.
     """
 
-    def __init__(self, file: Path, made_of: Origin, images: int, classes: int) -> None:
+    def __init__(self, file: Path, made_of: Origin, images: int, classes: int, process: int = 0) -> None:
         self.folder = file.with_name(f"{file.name}.parts")
-        self.made_of, self.classes = dict(made_of), classes
+        self.made_of, self.classes, self.process = dict(made_of), classes, process
         self.written = np.zeros(images, bool)
         self.seconds = 0.0
         try:
@@ -113,7 +115,8 @@ class Parts:
         if not len(images):
             return
         card = {"kind": KIND, "made_of": self.made_of, "seconds": now - self.since}
-        last = max((int(path.stem) for path in self.paths()), default=0)
+        numbers = [int(path.stem) for path in self.paths()]
+        last = max((each for each in numbers if each // MOST == self.process), default=self.process * MOST)
         tensors = {"images": torch.from_numpy(images), "values": torch.from_numpy(values[images])}
         save(self.folder / f"{last + 1:06}.safetensors", tensors, card)
         self.written |= finished

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from verydeep.evaluation.parts import Origin, Parts, differences, origin
 from verydeep.evaluation.protocol import Protocol, parse
 from verydeep.evaluation.room import make_room
 from verydeep.pictures.preset import OURS, Preset
+from verydeep.processes import processes
 from verydeep.weights.files import FORMAT, checksum, save
 
 Progress = Callable[[int, int], None]  # pictures done, of how many
@@ -54,6 +56,7 @@ def posteriors(
 
     Each picture is rescaled to every smallest side Q of the protocol. The net's scores of a view are averaged over
     positions; then comes the soft-max; posteriors are averaged over view and mirror image, then over views and scales.
+    Under torchrun each process tests its share of the pictures, and all get all posteriors; the first writes the file.
     Of a protocol with `+hcp` the largest score over all of them is taken, then one soft-max.
 
     Args:
@@ -85,19 +88,21 @@ def posteriors(
     refuse_score_map(net, protocol, preset)
     if not len(data):
         raise DatasetError(f"{data.root}: has no pictures in split {data.split}; give another split or folder")
-    start = time.perf_counter()
+    start, we = time.perf_counter(), processes()
     made_of: Origin = {}
     parts = None
     values = np.full((len(data), len(net.classes)), -np.inf if protocol.takes_largest else 0, np.float32)
     share = np.zeros(len(data))  # of each picture's views that has been counted
+    done = np.zeros(len(data), bool)  # before
     if file is not None:
         made_of = origin(net, data, protocol, preset)
-        if whole := kept(Path(file), made_of, remark):
+        if whole := we.from_first(lambda: kept(Path(file), made_of, remark)):
             return whole
-        parts = Parts(Path(file), made_of, len(data), len(net.classes))
-        share[parts.read(values, remark)] = 1
+        parts = Parts(Path(file), made_of, len(data), len(net.classes), we.rank)
+        done = we.from_first(partial(parts.read, values, remark))
+        share[done] = we.first  # the others have not read what was found
+    wanted = np.flatnonzero(~done)[we.rank :: we.count]
     with testing(net):
-        wanted = np.flatnonzero(share == 0)
         for group, found in answers(net, data, protocol, preset, wanted, device, batch, memory, threads):
             for look, posterior in zip(group, found, strict=True):
                 if np.isnan(posterior).any():
@@ -111,7 +116,9 @@ def posteriors(
             if parts:
                 parts.write(values, share > WHOLE)
             if progress:
-                progress(round(share.sum()), len(data))
+                progress(round(done.sum() + share[wanted].sum() / max(len(wanted), 1) * (~done).sum()), len(data))
+    if we.count > 1:
+        values = we.sum(torch.from_numpy(np.where(share[:, None] > 0, values, np.float32(0)))).numpy()
     if protocol.takes_largest:
         values = softmax(values)
     elif not protocol.sums_to_one:
@@ -130,7 +137,9 @@ def posteriors(
         made_of=made_of,
     )
     if file is not None and parts:
-        whole.save(file)
+        if we.first:
+            whole.save(file)
+        we.wait()
         parts.remove()
     return whole
 
@@ -195,8 +204,9 @@ def kept(file: Path, made_of: Origin, remark: Remark) -> "Posteriors | None":
 
 
 def default_threads() -> int:
-    """As many as this process may use processors, at most eight."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """As many as this process may use processors, at most eight; of several on a machine each has its share."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(1, cores // processes().neighbours))
 
 
 def name_of(data: Dataset) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from verydeep.errors import WeightsError
+from verydeep.processes import ALONE, Processes
 from verydeep.training.state import State
 from verydeep.weights.files import load, put, save
 
@@ -31,13 +32,13 @@ def save_checkpoint(path: Path, state: State, card: dict[str, Any]) -> None:
     })  # fmt: skip
 
 
-def load_checkpoint(path: Path, state: State) -> dict[str, Any]:
-    """Put what a file keeps into the state of a run; its card comes back.
+def load_checkpoint(path: Path, state: State, processes: Processes = ALONE) -> dict[str, Any]:
+    """Put what a file keeps into the state of a run, in all processes; its card comes back.
 
     Raises:
         WeightsError: the file is damaged, or of another run.
     """
-    tensors, card = load(path)
+    tensors, card = processes.from_first(lambda: load(path))
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -73,6 +73,23 @@ class Log:
         )
 
 
+class NoLog(Log):
+    """That of a process which is not the first, and keeps none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def add(self, values: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def sync(self) -> int:
+        """Nothing."""
+        return 0
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def step_line(step: Step, moment: Moment) -> dict[str, Any]:
     """What is logged of a step."""
     return {

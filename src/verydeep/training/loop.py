@@ -74,7 +74,7 @@ def train_epochs(
                 refuse_divergence(state)
             if progress.step == recipe.stall_steps and recipe.boxes is None:
                 refuse_stall(net, batch, progress.step, progress.recent.item(), compute)
-            yield Step(progress.epoch, progress.step, feed.steps, progress.learning_rate, loss, wrong, len(batch),
+            yield Step(progress.epoch, progress.step, feed.steps, progress.learning_rate, loss, wrong, batch.whole,
                        batch.waited, batch.skipped)  # fmt: skip
         mean_loss, top1_error = (progress.sums / max(progress.seen, 1)).tolist()
         due = (progress.epoch + 1) % recipe.validation.every == 0 or progress.epoch + 1 == epochs
@@ -122,6 +122,11 @@ def accumulate_gradients(state: State, batch: Batch, recipe: Recipe, compute: Co
                 raise
             if state.progress.micro_batch == 1:
                 raise DeviceError(f"{compute.device}: too little memory for one picture; use a smaller crop") from None
+            if state.parallel.processes.count > 1:  # the others are waiting for this one's gradients
+                raise DeviceError(
+                    f"{compute.device}: too little memory for {state.progress.micro_batch} pictures; write a smaller "
+                    "optimizer.micro_batch into the recipe"
+                ) from None
         # Outside of the `except`, whose traceback holds on to what was computed.
         state.progress.micro_batch = (state.progress.micro_batch + 1) // 2
 
@@ -129,22 +134,27 @@ def accumulate_gradients(state: State, batch: Batch, recipe: Recipe, compute: Co
 def gradients_of_parts(state: State, batch: Batch, recipe: Recipe, compute: Compute) -> tuple[Tensor, Tensor]:
     """The gradients of a batch's mean loss, its loss and its wrong guesses, a micro-batch at a time.
 
-    The losses of side heads are added with a weight. Source: Szegedy et al. 2015, section 5.
+    Of several processes each has its share of the batch. The losses of side heads are added with a weight.
+
+    Source: section 3.3; Szegedy et al. 2015, section 5 (side heads).
     """
     state.net.zero_grad()
-    chosen, narrow = recipe.regularisation, compute.data_type != torch.float32
-    loss, wrong = torch.zeros((), device=compute.device), torch.zeros((), device=compute.device)
-    first = 0
+    chosen, narrow, we = recipe.regularisation, compute.data_type != torch.float32, state.parallel.processes
+    measured = torch.zeros(2, device=compute.device)
+    done = 0
     for pixels, *targets in batch.parts(state.progress.micro_batch, compute.device):
-        draw_masks(state.net, recipe.seed, state.progress.step, first)
-        first += len(pixels)
-        with torch.autocast(compute.device.type, compute.data_type, enabled=narrow):
-            outputs = state.net.training_scores(pixels.contiguous(memory_format=compute.layout))
-        losses, is_wrong = zip(*(judge(scores.float(), recipe, *targets) for scores in outputs), strict=True)
-        own, *of_sides = (each.sum() / len(batch) for each in losses)
-        (own + chosen.side_heads * sum(of_sides)).backward()
-        loss += own.detach()
-        wrong += is_wrong[0].sum()
+        draw_masks(state.net, recipe.seed, state.progress.step, batch.first + done)
+        done += len(pixels)
+        with state.parallel.part(last=done == len(batch)):
+            with torch.autocast(compute.device.type, compute.data_type, enabled=narrow):
+                outputs = state.parallel.scores(pixels.contiguous(memory_format=compute.layout))
+            losses, is_wrong = zip(*(judge(scores.float(), recipe, *targets) for scores in outputs), strict=True)
+            own, *of_sides = (each.sum() / batch.whole for each in losses)
+            (
+                we.count * (own + chosen.side_heads * sum(of_sides))
+            ).backward()  # of which the mean over processes is taken
+        measured += torch.stack([own.detach(), is_wrong[0].sum()])
+    loss, wrong = we.sum(measured)
     return loss, wrong
 
 

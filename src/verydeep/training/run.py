@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ from verydeep.localisation.targets import BoxViews, mean_target
 from verydeep.nets.net import Net
 from verydeep.nets.registry import save_net
 from verydeep.pictures.colour import RGBShift
+from verydeep.processes import Processes, processes
 from verydeep.training.average import WeightAverage
 from verydeep.training.checkpoint import load_checkpoint, save_checkpoint
 from verydeep.training.division import divide, keep_boxed
 from verydeep.training.folder import Run, check_folder, choose_again, make_folder, measure_once, note_environment
-from verydeep.training.log import Log, Say, epoch_line, epoch_text, step_line
+from verydeep.training.log import Log, NoLog, Say, epoch_line, epoch_text, step_line
 from verydeep.training.loop import LOOK_EVERY, Epoch, train_epochs
 from verydeep.training.memory import SHARE, amount, training_need
+from verydeep.training.parallel import Parallel
 from verydeep.training.recipe import Recipe, read_recipe
 from verydeep.training.schedule import Plateau
 from verydeep.training.speed import Moment, Speed
@@ -63,8 +66,11 @@ def train(
         say: gets a line for each thing that a person should know before training and at its end.
         show: gets every step and epoch.
 
+    Under torchrun all processes train the one net, each with its share of every batch; the first one alone writes.
+
     Raises:
         RecipeError: the recipe cannot be used, or the folder is of another one.
+        ProcessError: processes see other pictures.
         TrainingError: the loss is not finite, or has stalled; or a file cannot be written.
         PictureError: a picture cannot be decoded, and the recipe does not say that such are skipped.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
@@ -76,31 +82,42 @@ def train(
     if recipe.data is None:
         raise RecipeError("data is missing; write it into the recipe, or give it after the recipe")
     keep_pages()
+    we = processes()
+    if not we.first:
+        say, show = (lambda line: None), (lambda moment: None)
     pictures, watched = divide(recipe, say)
+    we.agree("pictures", f"{pictures.fingerprint():.12}")
     kept = Run(folder)
-    check_folder(kept, recipe, pictures)
+    we.from_first(lambda: check_folder(kept, recipe, pictures))
+    resumes = we.from_first(kept.checkpoint.exists)
     boxes = watched_boxes = None
     outputs = pictures.classes
     if recipe.boxes is not None:
         pictures, boxes = keep_boxed(pictures, recipe, say)
         watched, watched_boxes = keep_boxed(watched, recipe, say)
         outputs = outputs_of(pictures.classes, recipe.boxes.regression)
-    net = start_net(recipe, outputs, say, resumes=kept.checkpoint.exists())
+    net = start_net(recipe, outputs, say, resumes=resumes)
     refuse_unfit(net, pictures, watched, recipe)
-    if boxes is not None and not kept.checkpoint.exists():
+    if boxes is not None and not resumes:
         start_boxes(net, recipe, boxes)
     choose_trained(net, recipe)
-    compute = choose_again(recipe, kept)
+    compute = of_this_process(we, we.from_first(lambda: choose_again(recipe, kept)))
     net.to(device=compute.device).to(memory_format=compute.layout)
     say(f"{recipe.net}: {sum(parameter.numel() for parameter in net.parameters()):,} parameters; {len(pictures):,} "
         f"pictures of {len(pictures.classes)} classes, {len(watched):,} watched; "
         f"EXIF orientation {'applied' if pictures.orientation == 'apply' else 'ignored'}")  # fmt: skip
     batch = min(recipe.optimizer.batch, len(pictures))
-    micro_batch = plan_memory(net, batch, recipe, compute, say)
-    make_folder(kept, recipe)  # nothing is written before it is known to fit
-    note_environment(kept, pictures, watched, compute, say)
+    if batch < we.count:
+        raise RecipeError(f"optimizer.batch is {batch}, for {we.count} processes; use {we.count} or more")
+    micro_batch = plan_memory(net, batch, recipe, compute, we, say)
     threads = recipe.compute.threads or default_threads()
-    statistics = measure_once(kept, pictures, recipe, threads, say)
+
+    def begin_folder() -> Statistics:
+        make_folder(kept, recipe)  # nothing is written before it is known to fit
+        note_environment(kept, pictures, watched, compute, say)
+        return measure_once(kept, pictures, recipe, threads, say)
+
+    statistics = we.from_first(begin_folder)
     set_colours(net, recipe, statistics)
     state = State(
         net,
@@ -117,9 +134,10 @@ def train(
         threads=threads,
         bad_pictures=recipe.views.bad_pictures,
         pinned=compute.device.type == "cuda",
+        processes=we,
     )
     with closing(feed), exact_algorithms(recipe, compute):
-        follow(kept, state, feed, watched, watched_boxes, recipe, compute, say, show)
+        follow(kept, state, feed, watched, watched_boxes, recipe, compute, we, say, show)
     return kept
 
 
@@ -131,42 +149,50 @@ def follow(
     boxes: Boxes | None,
     recipe: Recipe,
     compute: Compute,
+    we: Processes,
     say: Say,
     show: Show,
 ) -> None:
     """Run the loop from where the folder has it; log, save and show what it yields."""
     card: dict[str, Any] = {"logged": 0, "seconds": 0.0}
     progress = state.progress
-    if run.checkpoint.exists():
+    if we.from_first(run.checkpoint.exists):
         planned = progress.micro_batch
-        card = load_checkpoint(run.checkpoint, state)
+        card = load_checkpoint(run.checkpoint, state, we)
         if card["device"] != str(compute.device):
             progress.micro_batch = planned
         say(f"{run.folder}: goes on after step {progress.step}, {progress.micro_batch} pictures at a time")
     if progress.epoch >= recipe.schedule.epochs or state.plateau.ended:
         say(f"{run.folder}: has ended after epoch {progress.epoch}")
         return
+    state.parallel = Parallel(state.net, we)
     began, saved = time.perf_counter() - card["seconds"], time.perf_counter()
     named: set[str] = set()  # of the pictures that cannot be decoded
     speed = Speed(len(feed.dataset), feed.steps, recipe.schedule.epochs, recipe.validation.every)
 
+    def heed_alone(*_: object) -> None:  # several stop together, between two steps
+        if we.count == 1:
+            stop.heed()
+
     def validate(net: Net) -> dict[str, float]:
         if boxes is not None:  # the first test of appendix A
             localiser = Localiser(net, recipe.validation_protocol)
-            right = right_with_known_class([localiser], watched, boxes, device=compute.device, progress=stop.heed)
+            right = right_with_known_class([localiser], watched, boxes, device=compute.device, progress=heed_alone)
             return {"localisation_error": float(1 - right.mean())}
-        table = evaluate(net, watched, [recipe.validation_protocol], device=compute.device, progress=stop.heed)
+        table = evaluate(net, watched, [recipe.validation_protocol], device=compute.device, progress=heed_alone)
         return {key: table.rows[0][key] for key in ("top1_error", "top5_error")}
 
     def save() -> None:
+        if not we.first:
+            return
         save_checkpoint(run.checkpoint, state, {
             "logged": log.sync(), "seconds": time.perf_counter() - began, "device": str(compute.device),
             "recipe": recipe.to_toml(),
         })  # fmt: skip
 
     with ExitStack() as stack:
-        log = stack.enter_context(Log(run.log, card["logged"]))
-        draw = stack.enter_context(tensorboard(run.folder / "tensorboard", progress.step))
+        log = stack.enter_context(Log(run.log, card["logged"]) if we.first else NoLog())
+        draw = stack.enter_context(tensorboard(run.folder / "tensorboard", progress.step, wanted=we.first))
         stop = stack.enter_context(stop_signals())
         loop = stack.enter_context(closing(train_epochs(state, feed, validate, recipe, compute)))
         try:
@@ -177,7 +203,8 @@ def follow(
                     line = epoch_line(measured, moment, seconds)
                     log.add(line)
                     draw(line)
-                    save_net(run.net, state.average.of(state.net), card_of(recipe, measured, seconds))
+                    if we.first:
+                        save_net(run.net, state.average.of(state.net), card_of(recipe, measured, seconds))
                     say(epoch_text(measured))
                 else:
                     if measured.step % LOOK_EVERY == 0:
@@ -191,6 +218,7 @@ def follow(
                 if time.perf_counter() - saved >= 60 * recipe.compute.checkpoint_minutes:
                     save()
                     saved = time.perf_counter()
+                stop.asked = we.any(stop.asked)
                 stop.heed()
         except Stopped:
             save()
@@ -224,14 +252,24 @@ def start_boxes(net: Net, recipe: Recipe, boxes: Boxes) -> None:
     start_head(net, mean, torch.Generator().manual_seed(recipe.seed))
 
 
-def plan_memory(net: Net, batch: int, recipe: Recipe, compute: Compute, say: Say) -> int:
+def of_this_process(we: Processes, compute: Compute) -> Compute:
+    """The same on the GPU that is this process's own."""
+    return replace(compute, device=torch.device("cuda", we.local)) if compute.device.type == "cuda" else compute
+
+
+def plan_memory(net: Net, batch: int, recipe: Recipe, compute: Compute, we: Processes, say: Say) -> int:
     """How many pictures go through the net at a time, after saying what it needs."""
     need = training_need(net, compute.data_type, averaged=recipe.regularisation.weight_average > 0)
-    free = int(recipe.compute.memory * 1e9) if recipe.compute.memory else int(available_memory(compute.device) * SHARE)
-    micro_batch = recipe.optimizer.micro_batch or need.micro_batch(batch, free)
+    shared = 1 if compute.device.type == "cuda" else we.neighbours
+    free = int(
+        recipe.compute.memory * 1e9 if recipe.compute.memory else available_memory(compute.device) * SHARE / shared
+    )
+    batch = -(-batch // we.count)
+    micro_batch = recipe.optimizer.micro_batch or we.from_first(lambda: need.micro_batch(batch, free))
     say(f"computes in {str(compute.data_type).removeprefix('torch.')} on {compute.device}: {compute.why}")
+    each = "" if we.count == 1 else f" in each of {we.count} processes"
     say(f"memory: {amount(need.fixed)} and {amount(need.per_picture)} a picture, {amount(free)} may be taken: "
-        f"{batch} pictures a step, {min(batch, micro_batch)} at a time")  # fmt: skip
+        f"{batch} pictures a step{each}, {min(batch, micro_batch)} at a time")  # fmt: skip
     return micro_batch
 
 

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from verydeep.data.feed import Batch
 from verydeep.nets.net import Net
 from verydeep.training.average import WeightAverage
+from verydeep.training.parallel import Parallel
 from verydeep.training.schedule import Plateau
 
 RECENT = 100  # steps that the recent loss looks back on
@@ -17,6 +18,8 @@ RECENT = 100  # steps that the recent loss looks back on
 @dataclass
 class Progress:
     """Where a run stands.
+
+    Of several processes all have the same.
 
     Attributes:
         micro_batch: pictures that go through the net at a time; halved where memory runs out.
@@ -43,8 +46,8 @@ class Progress:
     def count(self, batch: Batch, loss: Tensor, wrong: Tensor) -> None:
         """Take in one more step."""
         self.step, self.step_in_epoch = self.step + 1, self.step_in_epoch + 1
-        self.seen, self.skipped = self.seen + len(batch), self.skipped + len(batch.skipped)
-        self.sums = self.sums + torch.stack([loss * len(batch), wrong])
+        self.seen, self.skipped = self.seen + batch.whole, self.skipped + len(batch.skipped)
+        self.sums = self.sums + torch.stack([loss * batch.whole, wrong])
         self.recent = self.recent + (loss - self.recent) / min(self.step, RECENT)
 
     def next_epoch(self) -> None:
@@ -68,3 +71,7 @@ class State:
     plateau: Plateau
     average: WeightAverage
     progress: Progress
+    parallel: Parallel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parallel = Parallel(self.net)

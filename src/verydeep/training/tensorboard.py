@@ -8,14 +8,15 @@ from typing import Any
 
 
 @contextmanager
-def tensorboard(folder: Path, step: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def tensorboard(folder: Path, step: int, *, wanted: bool = True) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that takes each line of `metrics.jsonl`; without TensorBoard it does nothing.
 
     Args:
         folder: for TensorBoard's own files.
         step: that the run goes on from; what an earlier process wrote of later ones is hidden.
+        wanted: whether there are to be any.
     """
-    if find_spec("tensorboard") is None:
+    if not wanted or find_spec("tensorboard") is None:
         yield lambda line: None
         return
     from torch.utils.tensorboard import SummaryWriter  # a second's work
