@@ -67,7 +67,7 @@ def measure(
     from verydeep.evaluation.error_table import per_cent, write_rows
     from verydeep.evaluation.predict import best_protocol
     from verydeep.localisation.devkit import read_classes
-    from verydeep.localisation.localise import guess, localisation_row, open_localiser, write_submission
+    from verydeep.localisation.localise import guess, judge, localisation_row, open_localiser, write_submission
     from verydeep.nets.registry import load_own_net
 
     loaded, card = load_own_net(net)
@@ -86,7 +86,8 @@ def measure(
         if submission and (pictures.labels == -1).any():
             show(str(submission))
             return
-        row = localisation_row(guesses, localisers, pictures, device=device, batch=batch, progress=show_progress)
+        rights = judge(guesses, localisers, pictures, device=device, batch=batch, progress=show_progress)
+    row = localisation_row(guesses, localisers, pictures, rights)
     if row["bad_boxes"]:
         remark(f"{data}: bad boxes, mended or left out: {row['bad_boxes']}; see verydeep data check")
     if json:

@@ -11,7 +11,12 @@ from verydeep.cli.terminal import Interrupted, show
 
 def reproduce(
     study: Annotated[
-        str, Argument(metavar="STUDY", help="digits, tiny, paper, stall, overfit, googlenet-heads, or a TOML file.", show_default=False)
+        str,
+        Argument(
+            metavar="STUDY",
+            help="digits, tiny, paper, localisation-tiny, stall, overfit, … or a TOML file.",
+            show_default=False,
+        ),
     ],
     data: Annotated[
         str | None, Option(metavar="DATA", help="A data set with a training and a validation split.")

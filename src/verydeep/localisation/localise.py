@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 from verydeep.data.annotations import read_boxes
 from verydeep.data.boxes import to_inclusive
@@ -143,15 +143,50 @@ def guess(
         net, data, protocol, device=device, batch=batch, threads=threads,
         progress=lambda done, of: progress("classes", done, of),
     )  # fmt: skip
+    return place(
+        said, net, localisers, data, count=count, device=device, batch=batch, threads=threads, progress=progress
+    )
+
+
+def place(
+    said: Posteriors,
+    scorer: Net,
+    localisers: Sequence[Localiser],
+    data: Dataset,
+    *,
+    count: int = GUESSES,
+    device: str | torch.device = "auto",
+    batch: int | None = None,
+    threads: int | None = None,
+    progress: Progress = lambda what, done, of: None,
+) -> Guesses:
+    """A box for each of the best classes of every picture, whoever named them; `scorer` rates boxes. See `guess`."""
     chosen = np.argsort(-said.values, axis=1, kind="stable")[:, :count]
     found = locate(
-        localisers, data, chosen, net.classes, net, device=device, batch=batch, threads=threads,
+        localisers, data, chosen, said.classes, scorer, device=device, batch=batch, threads=threads,
         progress=lambda done, of: progress("boxes", done, of),
     )  # fmt: skip
     return Guesses(said, chosen, found)
 
 
-def localisation_row(
+@dataclass(frozen=True, eq=False)
+class Rights:
+    """What became of guesses, picture by picture.
+
+    Attributes:
+        located: whether a guess has both its class and its box right, of the pictures that have a good box.
+        known: whether the merged box of the true class is right, of the same.
+        named: whether a guess has its class right, of all pictures.
+        trouble: how often boxes are bad, in a line; empty where none is.
+    """
+
+    located: Bool[np.ndarray, " m"]
+    known: Bool[np.ndarray, " m"]
+    named: Bool[np.ndarray, " n"]
+    trouble: str
+
+
+def judge(
     guesses: Guesses,
     localisers: Sequence[Localiser],
     data: Dataset,
@@ -159,29 +194,37 @@ def localisation_row(
     device: str | torch.device = "auto",
     batch: int | None = None,
     progress: Progress = lambda what, done, of: None,
-) -> dict[str, Any]:
-    """The errors of guesses, as fractions with 95 % intervals.
-
-    Top-5 localisation error: no guess has both its class and its box right. With the class known: the merged box of the
-    true class is wrong. Pictures without a good box are left out of both, not of the classification error.
+) -> Rights:
+    """Hold guesses against the labels and boxes of a data set.
 
     Raises:
-        LocalisationError: pictures have no labels or no boxes.
+        LocalisationError: pictures have no labels, or classes that the net does not know.
+        DatasetError: there are no boxes.
     """
     said = guesses.posteriors
-    labels = said.labels
-    if labels is None:
+    if said.labels is None:
         raise LocalisationError(f"{data.root}: has classes that {said.net} does not know; use another net")
-    if (labels == UNLABELLED).any():
+    if (said.labels == UNLABELLED).any():
         raise LocalisationError(f"{data.root}: has pictures without labels, so no errors; write a submission instead")
     truth = read_boxes(data, threads=default_threads())
     boxed = np.flatnonzero(truth.counts)
-    has_class = guesses.chosen == labels[:, None]
-    is_located = (has_class & is_right(guesses.found, truth)).any(axis=1)
+    has_class = guesses.chosen == said.labels[:, None]
+    located = (has_class & is_right(guesses.found, truth)).any(axis=1)
     known = right_with_known_class(
         localisers, data.subset(boxed), truth.subset(boxed), device=device, batch=batch,
         progress=lambda done, of: progress("boxes of known classes", done, of),
     )  # fmt: skip
+    return Rights(located[boxed], known, has_class.any(axis=1), truth.trouble())
+
+
+def localisation_row(
+    guesses: Guesses, localisers: Sequence[Localiser], data: Dataset, rights: Rights
+) -> dict[str, Any]:
+    """The errors of guesses, as fractions with 95 % intervals, and what they were measured on.
+
+    Pictures without a good box are left out of both localisation errors, not of the classification error.
+    """
+    said = guesses.posteriors
     return {
         "net": said.net,
         "localisers": [localiser.net.name for localiser in localisers],
@@ -190,11 +233,11 @@ def localisation_row(
         "data": name_of(data),
         "split": data.split,
         "images": len(data),
-        "without_boxes": len(data) - len(boxed),
-        **error_of(is_located[boxed], "localisation"),
-        **error_of(known, "known_class"),
-        **error_of(has_class.any(axis=1), "classification"),
-        "bad_boxes": truth.trouble(),
+        "without_boxes": len(data) - len(rights.located),
+        **error_of(rights.located, "localisation"),
+        **error_of(rights.known, "known_class"),
+        **error_of(rights.named, "classification"),
+        "bad_boxes": rights.trouble,
     }
 
 

@@ -199,7 +199,7 @@ def seeds_of(study: Study, pair: Sequence[str]) -> int:
 
 def runs_of(study: Study, one: str) -> set[str]:
     """The runs whose nets a test or a fusion is of."""
-    return {study.find(test).run for test in (study.fusions[one].of if one in study.fusions else (one,))}
+    return {study.find(test).run for test in (study.fusions[one].tests if one in study.fusions else (one,))}
 
 
 def wrong_of(study: Study, results: Results, one: str, seed: int) -> Bool[np.ndarray, " n"] | None:

@@ -62,13 +62,13 @@ def jobs(study: Study) -> Iterator[Job]:
 
 def fusion_seeds(study: Study, name: str) -> int:
     """With how many seeds a fusion can be done: those that all of its runs have."""
-    return min(study.runs[study.find(test).run].seeds for test in study.fusions[name].of)
+    return min(study.runs[study.find(test).run].seeds for test in study.fusions[name].tests)
 
 
 def needs(study: Study, job: Job) -> tuple[Job, ...]:
     """The jobs that have to be done before."""
     if job.name in study.fusions:
-        return tuple(dict.fromkeys(Job(study.find(test).run, job.seed) for test in study.fusions[job.name].of))
+        return tuple(dict.fromkeys(Job(study.find(test).run, job.seed) for test in study.fusions[job.name].tests))
     start = study.runs[job.name].start
     return (Job(start, job.seed),) if start else ()
 

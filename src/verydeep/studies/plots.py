@@ -171,7 +171,9 @@ def cost_plot(study: Study, results: Results) -> Plot | None:
     for name in study.runs:
         done, macs = results.rows(Job(name, 0)), macs_of(study.recipe_of(name, 0))
         rows = [row for row in done if row["tested_on"] == "val"]
-        found[name] = sorted((row["cost_ratio"] * macs / 1e6, 100 * row["top1_error"]) for row in rows)
+        found[name] = sorted(
+            (row["cost_ratio"] * macs / 1e6, 100 * row["top1_error"]) for row in rows if "top1_error" in row
+        )
     if max(map(len, found.values())) < 2:
         return None
     title = "Error against cost: every run by its protocols, seed 0"

@@ -17,14 +17,18 @@ from verydeep.evaluation.cost import costs
 from verydeep.evaluation.error_table import ErrorTable, error_row
 from verydeep.evaluation.fuse import fuse
 from verydeep.evaluation.outcome import Outcome, outcome
-from verydeep.evaluation.posteriors import posteriors
-from verydeep.evaluation.protocol import parse
-from verydeep.nets.registry import read_net, save_net
+from verydeep.evaluation.posteriors import Posteriors, name_of, posteriors
+from verydeep.evaluation.protocol import Protocol, parse
+from verydeep.localisation.localise import judge, localisation_row, place
+from verydeep.localisation.locate import Localiser
+from verydeep.localisation.measure import best_single_box, error_of, right_always, right_with_known_class
+from verydeep.nets.net import Net
+from verydeep.nets.registry import load_own_net, read_net, save_net
 from verydeep.studies.plan import Step, fused, jobs, macs_of, plan, remaining
 from verydeep.studies.results import Job, Results, read_json, write_json
 from verydeep.studies.signals import signals
-from verydeep.studies.study import Parameter, Study, Trial, read_study
-from verydeep.training.division import divide, lacks_split
+from verydeep.studies.study import Parameter, Study, Trial, read_study, scale_protocol
+from verydeep.training.division import divide, keep_boxed, lacks_split
 from verydeep.training.folder import Run, first_difference
 from verydeep.training.recipe import Recipe, parse_recipe, read_recipe
 from verydeep.training.run import Moment, train, training_views
@@ -77,6 +81,7 @@ def reproduce(
     if bench.watched is None:
         raise StudyError(f"study {bench.study.name}: needs a data set; give one with --data")
     bench.results.make(bench.study, bench.given)
+    bench.measure_baselines()
     until = None if minutes is None else time.monotonic() + 60 * minutes
     failed: dict[Job, Exception] = {}
     passed: set[Job] = set()  # taken by another process, or too long for the time that is left
@@ -182,7 +187,10 @@ class Bench:
     def do(self, step: Step, say: Say, show: Callable[[Moment], None], progress: Progress) -> None:
         """Do what remains of a job."""
         if step.job.name in self.study.fusions:
-            self.fuse(step.job)
+            if self.study.fusions[step.job.name].boxes:
+                self.locate(step.job, progress)
+            else:
+                self.fuse(step.job)
             return
         if not step.trained:
             self.train(step.job, say, show)
@@ -231,6 +239,9 @@ class Bench:
         """Test a run by a protocol, from where that was left, and keep what it gave."""
         net, _ = read_net(self.results.net(job, self.study))
         protocol = parse(self.study.protocol_of(trial), net.crop, net.name)
+        if self.study.gives_boxes(job.name):
+            self.test_boxes(job, trial, split, net, protocol, progress)
+            return
         is_fused = split == "val" and fused(self.study, trial)
         file = self.results.posteriors(job, trial, split, fused=is_fused)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -241,6 +252,55 @@ class Bench:
         self.keep(job, trial.protocol, split, found, error_row(found, protocol) | {"cost_ratio": round(crops, 3)})
         if not is_fused:
             file.unlink()
+
+    def test_boxes(self, job: Job, trial: Trial, split: str, net: Net, protocol: Protocol, progress: Progress) -> None:
+        """Test a localiser with the class known, and keep what it gave. Source: appendix A."""
+        data, boxes = keep_boxed(self.part(split), self.study.recipe_of(job.name, job.seed))
+        began = time.perf_counter()
+        right = right_with_known_class([Localiser(net, protocol.text)], data, boxes, device=self.device,
+                                       progress=partial(progress, f"{job} by {protocol}"))  # fmt: skip
+        self.results.add(job, {
+            **self.named(job, trial.protocol, split), "net": net.name, "weights": str(job), "data": name_of(data),
+            "split": data.split, "classes": len(data.classes), "protocol": protocol.text,
+            "scales": list(protocol.scales), "mirror": protocol.mirror, "images": len(data),
+            **error_of(right, "known_class"), "seconds": round(time.perf_counter() - began, 3),
+            "cost_ratio": round(costs(net, data, [protocol])[protocol], 3),
+        }, (~right).astype(np.int64))  # fmt: skip
+
+    def measure_baselines(self) -> None:
+        """Keep the errors of boxes that no net is needed for, where the study has localisers."""
+        path = self.results.folder / "baselines.json"
+        localiser = next((run for run in self.study.runs if self.study.gives_boxes(run)), None)
+        if localiser is None or path.exists():
+            return
+        assert self.pictures is not None and self.watched is not None  # noqa: PT018 - for mypy
+        recipe = self.study.recipe_of(localiser, 0)
+        (_, learned), (_, tested) = (keep_boxed(part, recipe) for part in (self.pictures, self.watched))
+        boxes = {"the whole picture": np.array([0.0, 0.0, 1.0, 1.0]),
+                 "the best single box, chosen on the training pictures": best_single_box(learned)}  # fmt: skip
+        write_json(path, {name: float(1 - right_always(box, tested).mean()) for name, box in boxes.items()})
+
+    def locate(self, job: Job, progress: Progress) -> None:
+        """Boxes of localisers for the five best classes of each picture. Source: appendix A."""
+        assert self.watched is not None
+        fusion, began = self.study.fusions[job.name], time.perf_counter()
+        localisers = []
+        for test in map(self.study.find, fusion.boxes):
+            net, _ = read_net(self.results.net(Job(test.run, job.seed), self.study))
+            localisers.append(Localiser(net, self.study.protocol_of(test)))
+        if fusion.net is None:
+            (test,) = (self.study.find(each) for each in fusion.of)
+            named_by, _ = read_net(self.results.net(Job(test.run, job.seed), self.study))
+            said = Posteriors.load(self.results.posteriors(Job(test.run, job.seed), test))
+        else:
+            named_by, _ = load_own_net(fusion.net)
+            said = posteriors(named_by, self.watched, scale_protocol(str(fusion.protocol), named_by.crop),
+                              device=self.device, weights=fusion.net)  # fmt: skip
+        guesses = place(said, named_by, localisers, self.watched, device=self.device, progress=progress)
+        rights = judge(guesses, localisers, self.watched, device=self.device, progress=progress)
+        row = localisation_row(guesses, localisers, self.watched, rights)
+        seconds = {"seconds": round(time.perf_counter() - began, 3)}
+        self.results.add(job, {**self.named(job, "", "val"), **row, **seconds}, (~rights.located).astype(np.int64))
 
     def fuse(self, job: Job) -> None:
         """Average the posteriors of several tests. Source: section 4.4."""
@@ -254,8 +314,11 @@ class Bench:
 
     def keep(self, job: Job, test: str, split: str, found: Outcome, row: Mapping[str, Any]) -> None:
         """Keep the errors and the ranks of a test."""
-        named = {"study": self.study.name, "run": job.name, "seed": job.seed, "test": test, "tested_on": split}
-        self.results.add(job, {**named, **row}, found.ranks)
+        self.results.add(job, {**self.named(job, test, split), **row}, found.ranks)
+
+    def named(self, job: Job, test: str, split: str) -> dict[str, Any]:
+        """What a row is of."""
+        return {"study": self.study.name, "run": job.name, "seed": job.seed, "test": test, "tested_on": split}
 
     def part(self, split: str) -> Dataset:
         """The pictures of a split that are tested on: of those to train on as many as are watched, evenly spread."""

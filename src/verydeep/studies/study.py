@@ -50,9 +50,17 @@ class StudyRun(Table):
 
 
 class Fusion(Table):
-    """Posteriors of several tests, averaged. Source: section 4.4."""
+    """Posteriors of several tests, averaged (section 4.4); or boxes of localisers for the best classes (appendix A)."""
 
-    of: Texts
+    of: Texts = ()
+    boxes: Texts = ()  # tests of localisers, whose boxes are put together; then `of` is the one test that names classes
+    net: str | None = None  # instead of `of`: a net that is there already, such as the bundled one
+    protocol: str | None = None  # that it names classes by
+
+    @property
+    def tests(self) -> Texts:
+        """All tests that have to be done before, or whose nets are needed."""
+        return (*self.of, *self.boxes)
 
 
 class Finding(Table):
@@ -115,6 +123,10 @@ class Study(Table):
     def tests(self, run: str) -> list[Trial]:
         """The tests of a run."""
         return [Trial(run, protocol) for protocol in self.runs[run].tests]
+
+    def gives_boxes(self, run: str) -> bool:
+        """Whether a run is of a localiser."""
+        return run in self.runs and self.recipe_of(run, 0).boxes is not None
 
     def find(self, test: str) -> Trial:
         """The test that a text such as `d-256 dense@256` names.
@@ -277,8 +289,16 @@ def check(study: Study) -> None:
     for name, fusion in study.fusions.items():
         if name in study.runs:
             raise StudyError(f"fusions.{name} is the name of a run, too; give another")
-        if len({study.find(test) for test in fusion.of}) < 2:
+        tests = {study.find(test) for test in fusion.tests}
+        if not fusion.boxes and len(tests) < 2:
             raise StudyError(f"fusions.{name} is of fewer than two tests; name several")
+        if fusion.boxes and len(fusion.of) + (fusion.net is not None) != 1:
+            raise StudyError(f"fusions.{name} has boxes; write one test in `of` that names the classes, or `net`")
+        if (fusion.net is None) != (fusion.protocol is None):
+            raise StudyError(f"fusions.{name}: net and protocol go together; give both or neither")
+        for one in fusion.boxes:
+            if not study.gives_boxes(study.find(one).run):
+                raise StudyError(f"fusions.{name}: {one} gives no boxes; name runs with recipe.boxes")
     for finding in study.findings.values():
         for pair in finding.pairs:
             for one in pair:

@@ -1,7 +1,7 @@
 """The tables that a study fills: ours beside the paper's, as sheets of text that every kind of page can print."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ import rich.table
 from verydeep.evaluation.error_table import wilson_interval
 from verydeep.studies.findings import Effect, Tried, error_interval
 from verydeep.studies.plan import jobs
-from verydeep.studies.published import PAPERS_TABLES, published
-from verydeep.studies.results import Job, Results
+from verydeep.studies.published import LOCALISATION_TABLES, PAPERS_TABLES, published
+from verydeep.studies.results import Job, Results, read_json
 from verydeep.studies.study import Study
 
 
@@ -85,7 +85,11 @@ def measure_known(study: Study, results: Results, one: str | None, k: int = 1) -
 def sheets(study: Study, results: Results) -> list[Sheet]:
     """The tables that a study fills."""
     return [
-        beside_paper(study, results, name) if name in PAPERS_TABLES else OURS[name](study, results)
+        beside_paper(study, results, name)
+        if name in PAPERS_TABLES
+        else localisation_sheet(study, results, name)
+        if name in LOCALISATION_TABLES
+        else OURS[name](study, results)
         for name in study.tables
     ]
 
@@ -111,6 +115,48 @@ def beside_paper(study: Study, results: Results, name: str) -> Sheet:
     )  # fmt: skip
 
 
+def localisation_sheet(study: Study, results: Results, name: str) -> Sheet:
+    """One of the paper's tables of localisation with ours beside it. Source: tables 8 to 10, appendix A."""
+    table = published()[name]
+    keys = [key for key in LABELS if any(key in row for row in table["rows"])]
+    figures = [key for key in ("error", "test") if any(key in row for row in table["rows"])]
+    rows = []
+    for row in table["rows"]:
+        ours = measure_known(study, results, row.get("ours"))
+        labels, theirs = [row.get(key, "") for key in keys], [figure(row.get(key)) for key in figures]
+        rows.append((*labels, *theirs, str(ours or ""), str(ours.seeds) if ours else ""))
+    columns = (*keys, *(f"paper: {FIGURES[key]}" for key in figures), "ours: error, %", "seeds")
+    return Sheet(
+        name, f"{table['title']} ({table['source']})", columns, tuple(rows), len(figures) + 2,
+        note=f"Sides are those of the paper's crop of 224 pixels; ours are of {crop_of(study)}.",
+    )  # fmt: skip
+
+
+LABELS = ("method", "tuned", "regression", "trained", "tested")
+FIGURES = {"error": "error, %", "test": "error, test, %"}
+
+
+def box_sheet(study: Study, results: Results) -> Sheet:
+    """Every test of every localiser with the class known, and every set of boxes for five classes, beside baselines."""
+    rows = [(name, "class known", f"{100 * error:.1f}", "") for name, error in baselines(results)]
+    located = [
+        *((str(trial), "class known", str(trial)) for run in study.runs if study.gives_boxes(run)
+          for trial in study.tests(run)),
+        *((name, "top-5", name) for name, fusion in study.fusions.items() if fusion.boxes),
+    ]  # fmt: skip
+    for shown, kind, one in located:
+        if ours := measure(study, results, one):
+            rows.append((shown, kind, str(ours), str(ours.seeds)))
+    return Sheet("boxes", "Localisation errors", ("boxes of", "error", "%", "seeds"), tuple(rows), 2)
+
+
+def baselines(results: Results) -> Iterator[tuple[str, float]]:
+    """Errors of boxes that no net is needed for, where a study's folder has them."""
+    path = results.folder / "baselines.json"
+    if path.exists():
+        yield from read_json(path).items()
+
+
 def crop_of(study: Study) -> int:
     """The crop of a study's nets, px."""
     return study.recipe_of(next(iter(study.runs)), 0).crop
@@ -123,8 +169,9 @@ def figure(value: float | None) -> str:
 
 def error_sheet(study: Study, results: Results) -> Sheet:
     """Every test of every run and every fusion."""
-    tests = [(trial.run, study.protocol_of(trial), str(trial)) for run in study.runs for trial in study.tests(run)]
-    fused = [(name, f"mean of {len(fusion.of)}", name) for name, fusion in study.fusions.items()]
+    named = [run for run in study.runs if not study.gives_boxes(run)]
+    tests = [(trial.run, study.protocol_of(trial), str(trial)) for run in named for trial in study.tests(run)]
+    fused = [(name, f"mean of {len(fusion.of)}", name) for name, fusion in study.fusions.items() if not fusion.boxes]
     rows = []
     for run, protocol, one in (*tests, *fused):
         for split in study.splits:
@@ -184,7 +231,7 @@ def fades(layers: Sequence[Mapping[str, Any]], key: str, *, down: bool = False) 
 
 
 OURS: Mapping[str, Callable[[Study, Results], Sheet]] = {
-    "errors": error_sheet, "fit": fit_sheet, "signals": signal_sheet,
+    "boxes": box_sheet, "errors": error_sheet, "fit": fit_sheet, "signals": signal_sheet,
 }  # fmt: skip
 
 
