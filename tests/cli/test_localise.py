@@ -39,10 +39,15 @@ def test_errors_are_measured_and_a_submission_scores_the_same(digits, nets, tmp_
     files = {name: tmp_path / name for name in ("row.json", "submission", "labels", "score.json")}
     options = ["--net", str(net), "--localiser", str(localiser), "--protocol", "dense@64", "--device", "cpu"]
     outputs = ["--json", str(files["row.json"]), "--submission", str(files["submission"])]
+    outputs += ["--cases", str(tmp_path / "cases")]
     assert run(["localise", str(digits), *options, *outputs]) == 0
     (row,) = json.loads(files["row.json"].read_text())
     assert row["boxes"] == ["dense@64-mirror"]
     assert row["images"] == 100
+    cases = sorted(path.name for path in (tmp_path / "cases").iterdir())
+    assert cases == [f"{kind}-{number:02d}.png" for kind in ("bad", "good") for number in range(1, 11)]
+    with Image.open(tmp_path / "cases" / "good-01.png") as drawing:
+        assert max(drawing.size) > 160  # enlarged
     assert 0 < row["known_class_error"] < 1
     assert row["localisation_error"] >= row["classification_error"]
     assert f"{100 * row['localisation_error']:.1f}" in capsys.readouterr().out

@@ -51,6 +51,9 @@ def measure(
     map_: Annotated[
         Path | None, Option("--map", metavar="FILE", help="Labels for the submission: map_clsloc.txt or meta.mat.")
     ] = None,
+    cases: Annotated[
+        Path | None, Option(metavar="FOLDER", help="Draw ten good and ten bad boxes of known classes into this folder.")
+    ] = None,
     batch: Annotated[int | None, Option(min=1, help="So many crops at a time.")] = None,
     threads: Threads = None,
     device: Device = "auto",
@@ -67,6 +70,7 @@ def measure(
     from verydeep.evaluation.error_table import per_cent, write_rows
     from verydeep.evaluation.predict import best_protocol
     from verydeep.localisation.devkit import read_classes
+    from verydeep.localisation.draw import draw_cases
     from verydeep.localisation.localise import guess, judge, localisation_row, open_localiser, write_submission
     from verydeep.nets.registry import load_own_net
 
@@ -88,6 +92,8 @@ def measure(
             return
         rights = judge(guesses, localisers, pictures, device=device, batch=batch, progress=show_progress)
     row = localisation_row(guesses, localisers, pictures, rights)
+    if cases:
+        draw_cases(cases, pictures, rights)
     if row["bad_boxes"]:
         remark(f"{data}: bad boxes, mended or left out: {row['bad_boxes']}; see verydeep data check")
     if json:

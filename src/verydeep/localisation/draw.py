@@ -1,12 +1,14 @@
 """A picture with the boxes of what is in it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from verydeep.localisation.localise import Located
+from verydeep.data.dataset import Dataset
+from verydeep.localisation.localise import Located, Rights
 
 COLOURS = (
     "#e69f00",
@@ -15,6 +17,8 @@ COLOURS = (
     "#f0e442",
     "#cc79a7",
 )  # told apart by colour-blind readers; Okabe & Ito 2008
+CASES = 10  # good ones, and bad ones
+LEAST_SIDE = 256  # px that a small picture is enlarged to, in whole steps
 THICKNESS = 200  # of the longer side of a picture, to one px of a line
 
 
@@ -41,3 +45,30 @@ def draw(
         canvas.rectangle((at[0], at[1], at[0] + right - left + line, at[1] + bottom + line), fill=colour)
         canvas.text(at, text, fill="black", font=font)
     return image
+
+
+def draw_cases(folder: Path, data: Dataset, rights: Rights, count: int = CASES) -> list[Path]:
+    """Draw good and bad cases with the class known, spread over all: true boxes in white, the found one in colour.
+
+    Args:
+        folder: of the PNG files; made if need be.
+        data: that was tested.
+        rights: what became of it.
+        count: of good cases, and of bad ones.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for kind, places in (("good", np.flatnonzero(rights.known)), ("bad", np.flatnonzero(~rights.known))):
+        chosen = places[np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(int))]
+        for number, place in enumerate(chosen.tolist(), 1):
+            index = int(rights.boxed[place])
+            picture = Image.fromarray(data.picture(index))
+            larger = max(1, LEAST_SIDE // max(picture.size))
+            image = picture.resize((larger * picture.width, larger * picture.height), Image.Resampling.BICUBIC)
+            canvas = ImageDraw.Draw(image)
+            for box in rights.truth.of(place, (image.height, image.width)).tolist():
+                canvas.rectangle(box, outline="white")
+            canvas.rectangle((larger * rights.found.boxes[place, 0]).tolist(), outline=COLOURS[0], width=2)
+            files.append(folder / f"{kind}-{number:02d}.png")
+            image.save(files[-1])
+    return files

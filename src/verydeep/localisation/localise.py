@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64, UInt8
 
-from verydeep.data.annotations import read_boxes
+from verydeep.data.annotations import Boxes, read_boxes
 from verydeep.data.boxes import to_inclusive
 from verydeep.data.dataset import UNLABELLED, Dataset, PictureArray
 from verydeep.errors import LocalisationError
@@ -17,7 +17,7 @@ from verydeep.evaluation.posteriors import Posteriors, default_threads, name_of,
 from verydeep.evaluation.predict import best_protocol, open_files
 from verydeep.localisation.devkit import GUESSES, Guess, write_predictions
 from verydeep.localisation.locate import Found, Localiser, locate
-from verydeep.localisation.measure import error_of, is_right, right_with_known_class
+from verydeep.localisation.measure import error_of, is_right
 from verydeep.nets.net import Net
 from verydeep.nets.registry import load_own_net
 
@@ -176,12 +176,18 @@ class Rights:
     Attributes:
         located: whether a guess has both its class and its box right, of the pictures that have a good box.
         known: whether the merged box of the true class is right, of the same.
+        boxed: indices of these pictures.
+        truth: their boxes.
+        found: the merged boxes of their true classes.
         named: whether a guess has its class right, of all pictures.
         trouble: how often boxes are bad, in a line; empty where none is.
     """
 
     located: Bool[np.ndarray, " m"]
     known: Bool[np.ndarray, " m"]
+    boxed: Int64[np.ndarray, " m"]
+    truth: Boxes
+    found: Found
     named: Bool[np.ndarray, " n"]
     trouble: str
 
@@ -210,11 +216,13 @@ def judge(
     boxed = np.flatnonzero(truth.counts)
     has_class = guesses.chosen == said.labels[:, None]
     located = (has_class & is_right(guesses.found, truth)).any(axis=1)
-    known = right_with_known_class(
-        localisers, data.subset(boxed), truth.subset(boxed), device=device, batch=batch,
+    part, truth_of_part = data.subset(boxed), truth.subset(boxed)
+    found = locate(
+        localisers, part, part.labels[:, None], part.classes, device=device, batch=batch,
         progress=lambda done, of: progress("boxes of known classes", done, of),
     )  # fmt: skip
-    return Rights(located[boxed], known, has_class.any(axis=1), truth.trouble())
+    known = is_right(found, truth_of_part)[:, 0]
+    return Rights(located[boxed], known, boxed, truth_of_part, found, has_class.any(axis=1), truth.trouble())
 
 
 def localisation_row(
