@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from verydeep.data.digits import make_digits
+from verydeep.data.digits import VERSION, make_digits
 from verydeep.data.open import open_dataset
 from verydeep.errors import DatasetError
 
@@ -42,7 +42,7 @@ def test_digits_are_made_once_in_the_cache_folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr("verydeep.data.digits.make_digits", make)
     val, train = open_dataset("digits"), open_dataset("digits", "train")
-    assert made == [tmp_path / "verydeep" / "digits-1-0"]
+    assert made == [tmp_path / "verydeep" / f"digits-{VERSION}-0"]
     assert (val.kind, val.root, val.split, train.split) == ("digits", made[0], "val", "train")
     with pytest.raises(DatasetError, match="has no split 'test'; it has train, val"):
         open_dataset("digits", "test")

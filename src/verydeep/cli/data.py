@@ -67,3 +67,28 @@ def stats(data: Data, split: Split = "train", kind: Kind = None, threads: Thread
     if json:
         write_rows(json, [result.to_dict()])
     show(str(result))
+
+
+@data.command()
+def shard(
+    data: Data,
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Where to put the tar files.", show_default=False)],
+    split: Split = "train",
+    kind: Kind = None,
+    megabytes: Annotated[float, Option(min=1, metavar="MB", help="Of a tar file, about.")] = 500,
+    seed: Annotated[int, Option(min=0, help="Of the order in which pictures are written.")] = 0,
+) -> None:
+    """Put the pictures of a data set into tar files.
+
+    They are in the layout of webdataset, with an index, by which FOLDER is opened as DATA itself is.
+    """
+    import verydeep
+    from verydeep.cli.bars import progress
+    from verydeep.data.shards import write_shards
+
+    pictures = verydeep.open_dataset(data, split, kind)
+    with progress() as show_progress:
+        card = write_shards(
+            pictures, folder, megabytes=megabytes, seed=seed, progress=partial(show_progress, "writing")
+        )
+    show(str(card))

@@ -10,6 +10,7 @@ from verydeep.data.dataset import Dataset
 from verydeep.data.digits import is_digits, open_digits
 from verydeep.data.folders import open_folders
 from verydeep.data.ilsvrc import is_ilsvrc, open_ilsvrc
+from verydeep.data.shards import are_shards, open_shards
 from verydeep.data.table import open_table
 from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
 from verydeep.data.voc import find_voc, open_voc, open_voc_actions
@@ -28,6 +29,7 @@ OPEN: dict[str, Callable[[Path, str, float], Dataset]] = {
     "digits": open_digits,
     "folders": open_folders,
     "table": open_table,
+    "shards": open_shards,
 }
 
 
@@ -77,4 +79,6 @@ def recognise(root: Path) -> str:
     version = cifar_version(root)
     if version is not None:
         return version.kind
-    return "ilsvrc" if is_ilsvrc(root) else "folders"
+    if is_ilsvrc(root):
+        return "ilsvrc"
+    return "shards" if are_shards(root) else "folders"
