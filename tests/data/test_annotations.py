@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from verydeep.data.annotations import read_boxes, reader
+from verydeep.data.annotations import one_class_each, read_boxes, reader
 from verydeep.data.check import check
 from verydeep.data.digits import make_digits, make_picture
 from verydeep.data.open import open_dataset
@@ -138,6 +138,21 @@ def test_voc_beside_its_pictures(put, write):
     boxes = read_boxes(open_dataset(table))
     np.testing.assert_array_equal(boxes.values, [[0, 0, 24, 24]])
     assert root
+
+
+def test_of_voc_the_pictures_that_show_one_class_are_taken(put, write):
+    base = "VOCdevkit/VOC2012"
+    root = put(*(f"{base}/JPEGImages/{name}.jpg" for name in "abc"))
+    for name, things in {"a": ["cat"], "b": ["cat", "dog"], "c": ["dog"]}.items():
+        write(f"{base}/Annotations/{name}.xml", xml(*((thing, (1, 1, 24, 24)) for thing in things)))
+    write(f"{base}/ImageSets/Main/val.txt", "a\nb\nc\n")
+    write(f"{base}/ImageSets/Main/cat_val.txt", "a 1\nb 1\nc -1\n")
+    write(f"{base}/ImageSets/Main/dog_val.txt", "a -1\nb 1\nc 1\n")
+    data = one_class_each(open_dataset(root, "val", kind="voc"))
+    assert [data.classes[label] for label in data.labels] == ["cat", "dog"]
+    assert read_boxes(data).counts.tolist() == [1, 1]
+    assert check(open_dataset(root, "val", kind="voc")).boxes == 2
+    assert one_class_each(data.subset([1])).labels.tolist() == [1]
 
 
 def test_data_without_boxes_are_refused(put):

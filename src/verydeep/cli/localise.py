@@ -67,6 +67,7 @@ def measure(
 
     import verydeep
     from verydeep.cli.bars import progress
+    from verydeep.data.annotations import one_class_each
     from verydeep.evaluation.error_table import per_cent, write_rows
     from verydeep.evaluation.predict import best_protocol
     from verydeep.localisation.devkit import read_classes
@@ -79,7 +80,7 @@ def measure(
         raise typer.BadParameter(f"--boxes is given {len(boxes)} times for {len(localiser)} localisers")
     protocols = boxes if len(boxes) == len(localiser) else [boxes[0] if boxes else None] * len(localiser)
     localisers = [open_localiser(where, each) for where, each in zip(localiser, protocols, strict=True)]
-    pictures = verydeep.open_dataset(data, split, kind)
+    pictures = one_class_each(verydeep.open_dataset(data, split, kind))
     if images is not None:
         pictures = pictures.subset(np.unique(np.linspace(0, len(pictures) - 1, images).astype(int)))
     with progress() as show_progress:

@@ -19,6 +19,7 @@ from verydeep.data.boxes import areas, clip, from_inclusive, scale
 from verydeep.data.dataset import UNLABELLED, Dataset
 from verydeep.data.lines import read_lines
 from verydeep.data.paths import printable
+from verydeep.data.voc import ManyLabels
 from verydeep.errors import DatasetError, PictureError
 
 Bad = Literal["mend", "skip", "stop"]  # what is done about bad boxes
@@ -206,6 +207,15 @@ def labels_by_name(data: Dataset) -> Mapping[str, int]:
 def spoken(name: str) -> str:
     """A name as it is compared: `Scottish_deerhound` is `scottish deerhound`."""
     return " ".join(name.replace("_", " ").lower().split())
+
+
+def one_class_each(data: Dataset) -> Dataset:
+    """Of VOC, whose pictures may show several classes, those that show one, under its label; else the same data set."""
+    if not isinstance(data, ManyLabels):
+        return data
+    shows = data.presence == 1
+    chosen = np.flatnonzero(shows.sum(axis=1) == 1)
+    return replace(data.subset(chosen), labels=shows[chosen].argmax(axis=1))
 
 
 def reader(data: Dataset) -> Read | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.data.annotations import read_boxes, reader
+from verydeep.data.annotations import one_class_each, read_boxes, reader
 from verydeep.data.dataset import UNLABELLED, Dataset, PictureFiles
 from verydeep.data.paths import printable
 from verydeep.errors import PictureError
@@ -138,6 +138,7 @@ def check(dataset: Dataset, threads: int = 2, progress: Callable[[int, int], Non
 
 def check_boxes(result: Check, dataset: Dataset, threads: int) -> None:
     """Say what is wrong with the boxes of a data set that has any."""
+    dataset = one_class_each(dataset)
     if reader(dataset) is None:
         return
     found = read_boxes(dataset, "skip", threads)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int64
 
-from verydeep.data.annotations import Boxes, read_boxes
+from verydeep.data.annotations import Boxes, one_class_each, read_boxes
 from verydeep.data.dataset import UNLABELLED, Dataset
 from verydeep.data.folders import split_folders
 from verydeep.data.open import open_dataset
@@ -47,6 +47,8 @@ def divide(recipe: Recipe, say: Say = lambda line: None) -> tuple[Dataset, Datas
         pictures, watched = pictures.subset(trained), pictures.subset(held)
     else:
         watched = open_dataset(data, split=validation.split, kind=recipe.kind)
+        if recipe.boxes is not None:
+            watched = one_class_each(watched)
         if recipe.classes is not None:
             watched = watched.only(pictures.classes)
         if watched.split == pictures.split:
@@ -67,6 +69,8 @@ def open_trained(recipe: Recipe) -> Dataset:
         RecipeError: it has fewer.
     """
     pictures = open_dataset(str(recipe.data), split="train", kind=recipe.kind)
+    if recipe.boxes is not None:
+        pictures = one_class_each(pictures)
     if recipe.classes is None:
         return pictures
     there = len(pictures.classes)
