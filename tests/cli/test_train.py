@@ -84,8 +84,8 @@ def test_ctrl_c_leaves_a_run_that_goes_on(recipe, pictures, tmp_path):
 
 def test_a_folder_alone_is_trained_on_by_a_recipe_that_is_explained_and_kept(pictures, tmp_path, capsys):
     folder = tmp_path / "run"
-    arguments = ["train", str(pictures), "--folder", str(folder), "--from-scratch", "--minutes", "0.1", "--device", "cpu"]
-    assert run(arguments) == 0
+    options = ["--from-scratch", "--minutes", "0.1", "--device", "cpu"]
+    assert run(["train", str(pictures), "--folder", str(folder), *options]) == 0
     result = capsys.readouterr()
     assert result.out == f"{folder}/net.safetensors\n"
     assert "schedule:" in result.err

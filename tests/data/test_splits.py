@@ -34,7 +34,8 @@ def test_the_seed_decides_alone_and_no_class_decides_for_another(folders):
 
 @pytest.mark.parametrize(("train", "name", "has"), [(4, "cat", 4), (8, "ant", 5)])
 def test_a_class_with_too_few_pictures_is_named(folders, train, name, has):
-    with pytest.raises(DatasetError, match=f"class {name} has {has} pictures, and {train} to train on with one to test"):
+    line = f"class {name} has {has} pictures, and {train} to train on with one to test"
+    with pytest.raises(DatasetError, match=line):
         split_classes(open_dataset(folders), train)
 
 

@@ -233,7 +233,5 @@ def test_a_file_that_cannot_be_written_leaves_nothing(some, tmp_path):
 
 
 def test_a_net_whose_layers_are_not_known_cannot_be_seen_finer(make_net, make_data):
-    with pytest.raises(
-        NetError, match="sliding: has no last pool that is known here to lay at every offset"
-    ):
+    with pytest.raises(NetError, match="sliding: has no last pool that is known here to lay at every offset"):
         posteriors(make_net(), make_data([(60, 60)]), "fine@40")
