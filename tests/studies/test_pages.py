@@ -83,8 +83,8 @@ def test_dense_testing_stands_beside_crops_with_its_memory_below(tmp_path):
     (tmp_path / "dense.json").write_text(json.dumps(content))
     lines = fill("<!-- dense: dense.json -->\n<!-- end -->", tmp_path).splitlines()
     assert lines[3] == "| dense@256 | 120 | 51 | 2.85 | 326 | 76 % | 2,212 |"
-    assert lines[5].endswith("no settings: at most 813 MiB in the first hundred, 965 MiB after it.")
-    assert lines[7].endswith("docs/testing.md: at most 813 MiB in the first hundred, 814 MiB after it.")
+    assert lines[5].endswith("from Python: at most 813 MiB in the first hundred, 965 MiB after it.")
+    assert lines[7].endswith("the command `verydeep`: at most 813 MiB in the first hundred, 814 MiB after it.")
     way = {"protocol": "dense@256", "images": 20, "seconds": 45.4, "gflop_per_second": 401.2}
     content = {
         "dense": way,
