@@ -8,7 +8,7 @@ from PIL import Image
 import verydeep
 from verydeep.cli.app import run
 from verydeep.data.digits import make_digits
-from verydeep.localisation.head import outputs_of
+from verydeep.localisation.head import UNIT, outputs_of
 
 CLASSES = tuple("0123456789")
 
@@ -28,7 +28,7 @@ def nets(tmp_path_factory):
     localiser = verydeep.create_net("vgg-a", classes=outputs_of(CLASSES, "scr"), **sizes)
     with torch.no_grad():
         localiser.fc8.weight.zero_()
-        localiser.fc8.bias.copy_(torch.tensor([0.5, 0.5, 0.6, 0.8]))
+        localiser.fc8.bias.copy_(torch.tensor([0.5, 0.5, 0.6, 0.8]) / UNIT)
     verydeep.save_net(folder / "localiser.safetensors", localiser, {"validation_protocol": "centre@64"})
     return folder / "net.safetensors", folder / "localiser.safetensors"
 

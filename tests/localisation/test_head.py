@@ -9,6 +9,7 @@ from verydeep.data.boxes import iou
 from verydeep.errors import LocalisationError
 from verydeep.localisation.head import (
     NUMBERS,
+    UNIT,
     box_losses,
     corners,
     numbers_of,
@@ -44,7 +45,7 @@ def test_number_of_parameters_of_net_d_with_boxes(outputs, millions):
 
 
 def test_the_numbers_of_a_picture_are_those_of_its_class():
-    outputs = torch.arange(24.0).reshape(2, 12)
+    outputs = torch.arange(24.0).reshape(2, 12) / UNIT
     assert numbers_of(outputs, torch.tensor([1, 2])).tolist() == [[4, 5, 6, 7], [20, 21, 22, 23]]
     assert numbers_of(outputs[:, :4], torch.tensor([1, 2])).tolist() == [[0, 1, 2, 3], [12, 13, 14, 15]]
     maps = outputs[:, :, None, None].expand(2, 12, 3, 5)
@@ -73,7 +74,7 @@ def test_a_localiser_begins_at_the_mean_box(regression):
     net, mean = localiser(regression), torch.tensor([0.5, 0.4, 0.6, 0.3])
     start_head(net, mean, torch.Generator().manual_seed(0))
     found = net(torch.zeros(1, 3, 32, 32)).unflatten(1, (-1, 4))
-    torch.testing.assert_close(found, mean.expand_as(found), atol=0.05, rtol=0)
+    torch.testing.assert_close(UNIT * found, mean.expand_as(found), atol=0.05, rtol=0)
     assert net.fc8.weight.std().item() == pytest.approx(0.01, rel=0.3)
 
 

@@ -10,7 +10,7 @@ from verydeep.data.annotations import Boxes
 from verydeep.data.boxes import areas
 from verydeep.data.dataset import PictureArray
 from verydeep.errors import LocalisationError
-from verydeep.localisation.head import outputs_of
+from verydeep.localisation.head import UNIT, outputs_of
 from verydeep.localisation.locate import Localiser, best_box, locate
 from verydeep.localisation.measure import best_single_box, is_right, right_always, right_with_known_class
 from verydeep.pictures.resize import rescale, rescaled_size
@@ -31,7 +31,7 @@ def net_of(classes, seed=0):
     net = verydeep.create_net("vgg-a", classes=classes, width=1 / 64, crop=CROP, hidden=8, start="he", seed=seed)
     with torch.no_grad():
         net.fc8.weight.mul_(0.1)
-        net.fc8.bias.uniform_(0.3, 0.7, generator=torch.Generator().manual_seed(seed))
+        net.fc8.bias.uniform_(0.3 / UNIT, 0.7 / UNIT, generator=torch.Generator().manual_seed(seed))
     return net.eval()
 
 
@@ -48,7 +48,7 @@ def by_hand(net, picture, label, side, mirror):
             for left in range(0, columns - CROP + 1, 32):
                 # The surroundings of a window count, so a cell of the map, not the window alone.
                 maps = net.score_map(torch.from_numpy(shown).permute(2, 0, 1)[None])[0, :, top // 32, left // 32]
-                x, y, w, h = maps.reshape(-1, 4)[label % (len(maps) // 4)].tolist()
+                x, y, w, h = (UNIT * maps).reshape(-1, 4)[label % (len(maps) // 4)].tolist()
                 x0, x1 = (CROP * (x - w / 2) + left, CROP * (x + w / 2) + left)
                 if mirrored:
                     x0, x1 = columns - x1, columns - x0
@@ -80,7 +80,7 @@ def test_the_centre_crop_gives_one_box():
         crop = rescale(data.pixels[i], 36)[top : top + CROP, left : left + CROP]
         with torch.inference_mode():
             numbers = net(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]).reshape(3, 4)[i]
-        x, y, w, h = (CROP * numbers).tolist()
+        x, y, w, h = (CROP * UNIT * numbers).tolist()
         box = np.array([x - w / 2 + left, y - h / 2 + top, x + w / 2 + left, y + h / 2 + top])
         box = np.clip(box * [70 / columns, 40 / 36, 70 / columns, 40 / 36], 0, [70, 40, 70, 40])
         np.testing.assert_allclose(found.boxes[i, 0], box, atol=1e-3)
@@ -135,7 +135,7 @@ def saying(*numbers):
     net = net_of(outputs_of(CLASSES, "scr"))
     with torch.no_grad():
         net.fc8.weight.zero_()
-        net.fc8.bias.copy_(torch.tensor(numbers))
+        net.fc8.bias.copy_(torch.tensor(numbers) / UNIT)
     return Localiser(net, "centre@32")
 
 

@@ -1,7 +1,7 @@
 """The last layer of a localiser: a box in place of class scores, one for all classes (SCR) or one for each (PCR).
 
-Any net of ours becomes a localiser by its outputs alone: four numbers a box, its centre and its sides, in sides of the
-crop, from the crop's upper left corner. So all that is done with nets is done with localisers, too.
+Any net of ours becomes a localiser by its outputs alone: four numbers a box, its centre and its sides, in fifths of the
+crop's side, from the crop's upper left corner. So all that is done with nets is done with localisers, too.
 
 Source: appendix A.
 """
@@ -18,6 +18,7 @@ from verydeep.nets.net import Net
 
 Regression = Literal["scr", "pcr"]
 NUMBERS = ("centre x", "centre y", "width", "height")
+UNIT = 0.2  # crops that an output of 1 stands for: about the deviation of boxes, so that losses are those of classes
 RIGHT = 0.5  # IoU from which on a box is right
 DEVIATION = 0.01  # of the first weights. Decision: docs/decisions/104-localisers.md
 
@@ -42,15 +43,15 @@ def regression_of(net: Net) -> tuple[Regression, tuple[str, ...]]:
 
 
 def numbers_of(outputs: Float[Tensor, "n k *map"], labels: Int64[Tensor, " n"]) -> Float[Tensor, "n 4 *map"]:
-    """The four numbers of each picture's box: of the only one, or of the one of its class."""
+    """The four numbers of each picture's box, in crops: of the only one, or of the one of its class."""
     if outputs.shape[1] == len(NUMBERS):
-        return outputs
-    return outputs.unflatten(1, (-1, len(NUMBERS)))[torch.arange(len(labels), device=labels.device), labels]
+        return UNIT * outputs
+    return UNIT * outputs.unflatten(1, (-1, len(NUMBERS)))[torch.arange(len(labels), device=labels.device), labels]
 
 
 def box_losses(found: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
-    """Half of the squared Euclidean distance. Source: appendix A."""
-    return (found - targets).square().sum(dim=1) / 2
+    """Half of the squared Euclidean distance, in units of the outputs. Source: appendix A."""
+    return ((found - targets) / UNIT).square().sum(dim=1) / 2
 
 
 def corners(numbers: Float[Tensor, "n 4 *map"]) -> Float[Tensor, "n 4 *map"]:
@@ -73,11 +74,11 @@ def start_head(net: Net, mean: Float[Tensor, " 4"], generator: torch.Generator) 
 
     Args:
         net: a localiser.
-        mean: of the targets.
+        mean: of the targets, in crops.
         generator: what to draw weights from.
     """
     layer = net.get_submodule(net.heads[0])
     assert isinstance(layer, torch.nn.Conv2d)
     assert layer.bias is not None
     layer.weight.normal_(0, DEVIATION, generator=generator)
-    layer.bias.copy_(mean.repeat(len(net.classes) // len(NUMBERS)))
+    layer.bias.copy_((mean / UNIT).repeat(len(net.classes) // len(NUMBERS)))

@@ -23,7 +23,7 @@ from verydeep.evaluation.looks import Look, ahead, group_by_shape, naming, order
 from verydeep.evaluation.posteriors import Progress, default_threads
 from verydeep.evaluation.protocol import Protocol, parse
 from verydeep.evaluation.room import make_room
-from verydeep.localisation.head import corners, regression_of
+from verydeep.localisation.head import UNIT, corners, regression_of
 from verydeep.localisation.merge import THRESHOLD, merge
 from verydeep.nets.net import Net
 from verydeep.pictures.crop import take
@@ -246,7 +246,7 @@ def box_map(
     """The boxes of all cells of views for the wanted classes, in pixels of the view, x0, y0, x1, y1."""
     maps = whole_map(net, pixels, room, mirrored=mirrored)
     width = pixels.shape[-1]
-    numbers = maps.unflatten(1, (-1, 4))  # g k 4 u v
+    numbers = UNIT * maps.unflatten(1, (-1, 4))  # g k 4 u v
     if places is None:
         chosen = numbers.expand(-1, wanted.shape[1], -1, -1, -1)
     else:
