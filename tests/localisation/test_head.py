@@ -20,7 +20,7 @@ from verydeep.localisation.head import (
 )
 
 CLASSES = ("cat", "dog", "eel")
-part = st.floats(0, 1, width=32)
+part = st.integers(0, 100).map(lambda hundredths: hundredths / 100)
 numbers = st.tuples(part, part, part, part).map(lambda n: torch.tensor([n]))
 
 
