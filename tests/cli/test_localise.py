@@ -86,6 +86,16 @@ def test_pictures_without_labels_get_a_submission_alone(digits, nets, tmp_path):
     assert run(["localise", str(tmp_path), *options]) == 2
 
 
+def test_evaluate_writes_classes_alone_in_the_order_of_the_files(digits, nets, tmp_path):
+    options = ["--protocol", "centre@64", "--device", "cpu", "--submission", str(tmp_path / "file")]
+    assert run(["evaluate", str(nets[0]), str(digits), *options]) == 0
+    lines = (tmp_path / "file").read_text().splitlines()
+    data = verydeep.open_dataset(digits)
+    said = verydeep.posteriors(verydeep.load_net(nets[0])[0], data, "centre@64", device="cpu")
+    order = sorted(range(100), key=lambda image: data.images[image].rpartition("/")[2])
+    assert lines == [" ".join(key for key, _ in said.best(image)) for image in order]
+
+
 def test_draw_leaves_a_picture_with_a_box_and_says_where_it_is(digits, nets, tmp_path, capsys):
     net, localiser = nets
     picture = sorted((digits / "val" / "3").iterdir())[0]

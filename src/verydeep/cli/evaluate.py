@@ -1,5 +1,6 @@
 """`verydeep evaluate`: how good a net is."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,17 @@ def evaluate(
     report: Annotated[
         Path | None, Option(metavar="FILE", help="Write a page on it here, class by class.", callback=in_a_folder)
     ] = None,
+    submission: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Instead write five guesses a picture as ILSVRC takes them, by the last protocol.",
+            callback=in_a_folder,
+        ),
+    ] = None,
+    map_: Annotated[
+        Path | None, Option("--map", metavar="FILE", help="Labels for the submission: map_clsloc.txt or meta.mat.")
+    ] = None,
     json: Json = None,
 ) -> None:
     """Measure how often a net errs.
@@ -62,6 +74,18 @@ def evaluate(
     pictures = verydeep.open_dataset(data, split, kind)
     for line in pictures.remarks:
         remark(line)
+    if submission:
+        from verydeep.localisation.devkit import read_classes
+        from verydeep.localisation.localise import write_labels
+
+        with progress() as show_progress:
+            said = verydeep.posteriors(
+                loaded, pictures, protocol[-1], device=device, batch=batch, memory=memory, threads=threads,
+                progress=partial(show_progress, protocol[-1]), remark=remark,
+            )  # fmt: skip
+        write_labels(submission, said, read_classes(map_) if map_ else {})
+        show(str(submission))
+        return
     with progress() as show_progress:
         table = verydeep.evaluate(
             loaded,

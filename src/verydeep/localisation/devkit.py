@@ -4,7 +4,6 @@ Source: ILSVRC2012 and ILSVRC2013 development kits, readme and evaluation code; 
 Decision: docs/decisions/102-the-kits-measure.md.
 """
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from verydeep.data.ilsvrc import read_class_table
 from verydeep.data.lines import read_lines
 from verydeep.errors import LocalisationError
 from verydeep.evaluation.error_table import per_cent, wilson_interval
+from verydeep.weights.files import write_atomically
 
 GUESSES = 5  # of a picture that count; further ones are dropped
 OVERLAP = 0.5  # IoU from which on a box is right
@@ -278,8 +278,8 @@ def read_classes(path: Path) -> Mapping[str, str]:
 
 def write_predictions(path: str | Path, guesses: Sequence[Sequence[Guess]]) -> None:
     """Write guesses as the kit reads them: a line a picture, at most five guesses of it."""
-    text = io.StringIO()
+    lines = []
     for of_picture in guesses:
         cells = [f"{guess.label} {' '.join(f'{corner:.2f}' for corner in guess.box)}" for guess in of_picture[:GUESSES]]
-        text.write(" ".join(cells) + "\n")
-    Path(path).write_text(text.getvalue(), encoding="utf-8")
+        lines.append(" ".join(cells) + "\n")
+    write_atomically(Path(path), "".join(lines).encode())

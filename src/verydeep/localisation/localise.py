@@ -20,6 +20,7 @@ from verydeep.localisation.locate import Found, Localiser, locate
 from verydeep.localisation.measure import error_of, is_right
 from verydeep.nets.net import Net
 from verydeep.nets.registry import load_own_net
+from verydeep.weights.files import write_atomically
 
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -257,8 +258,25 @@ def write_submission(path: str | Path, guesses: Guesses, labels: Mapping[str, st
         guesses: of all pictures.
         labels: what each class is called there; a class that is not in it by its key.
     """
-    order = sorted(range(len(guesses.chosen)), key=lambda image: PurePosixPath(guesses.posteriors.images[image]).name)
+    order = by_name(guesses.posteriors)
     write_predictions(path, [[as_guess(each, labels) for each in guesses.of(image)] for image in order])
+
+
+def write_labels(path: str | Path, said: Posteriors, labels: Mapping[str, str]) -> None:
+    """Write five classes of each picture without boxes, as the kit's task of classification takes them.
+
+    Args:
+        path: of the file.
+        said: of all pictures.
+        labels: what each class is called there; a class that is not in it by its key.
+    """
+    lines = (" ".join(labels.get(key, key) for key, _ in said.best(image, GUESSES)) for image in by_name(said))
+    write_atomically(Path(path), "".join(f"{line}\n" for line in lines).encode())
+
+
+def by_name(said: Posteriors) -> list[int]:
+    """The pictures in the order of the names of their files."""
+    return sorted(range(len(said.images)), key=lambda image: PurePosixPath(said.images[image]).name)
 
 
 def as_guess(located: Located, labels: Mapping[str, str]) -> Guess:
