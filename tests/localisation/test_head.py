@@ -65,6 +65,18 @@ def test_overlaps_are_those_of_boxes(a, b):
     assert ours == pytest.approx(iou(*(corners(each).numpy().astype(np.float64) for each in (a, b)))[0, 0], abs=1e-3)
 
 
+def test_the_loss_by_overlap_is_what_iou_lacks_to_1_and_sees_how_far_apart_boxes_are():
+    a = torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.2, 0.5, 0.2, 0.2], [0.2, 0.5, 0.2, 0.2]])
+    b = torch.tensor([[0.5, 0.5, 0.4, 0.2], [0.5, 0.5, 0.2, 0.2], [0.8, 0.5, 0.2, 0.2]])
+    first, near, far = box_losses(a, b, "iou").tolist()
+    assert first == pytest.approx(0.5)
+    assert 1 < near < far < 2
+    assert near == pytest.approx(1 + (0.5 * 0.2 - 2 * 0.04) / (0.5 * 0.2))
+    numbers = a.clone().requires_grad_()
+    box_losses(numbers, b, "iou").sum().backward()
+    assert (numbers.grad[1:, 0] < 0).all()  # to the right
+
+
 def test_a_side_below_zero_is_none():
     assert corners(torch.tensor([[0.5, 0.5, -1.0, 0.2]])).tolist()[0] == pytest.approx([0.5, 0.4, 0.5, 0.6])
 

@@ -20,6 +20,7 @@ Regression = Literal["scr", "pcr"]
 NUMBERS = ("centre x", "centre y", "width", "height")
 UNIT = 0.2  # crops that an output of 1 stands for: about the deviation of boxes, so that losses are those of classes
 RIGHT = 0.5  # IoU from which on a box is right
+TINY = 1e-12  # square crops, in place of no area at all
 DEVIATION = 0.01  # of the first weights. Decision: docs/decisions/104-localisers.md
 
 
@@ -49,9 +50,19 @@ def numbers_of(outputs: Float[Tensor, "n k *map"], labels: Int64[Tensor, " n"]) 
     return UNIT * outputs.unflatten(1, (-1, len(NUMBERS)))[torch.arange(len(labels), device=labels.device), labels]
 
 
-def box_losses(found: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
-    """Half of the squared Euclidean distance, in units of the outputs. Source: appendix A."""
-    return ((found - targets) / UNIT).square().sum(dim=1) / 2
+def box_losses(
+    found: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"], loss: Literal["euclidean", "iou"] = "euclidean"
+) -> Float[Tensor, " n"]:
+    """Half of the squared Euclidean distance in units of the outputs (appendix A), or 1 - generalised IoU.
+
+    Source of the second: Rezatofighi et al. 2019, "Generalized intersection over union".
+    """
+    if loss == "euclidean":
+        return ((found - targets) / UNIT).square().sum(dim=1) / 2
+    a, b = corners(found), corners(targets)
+    both, either = shared_and_covered(a, b)
+    around = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(dim=1).clamp(min=TINY)
+    return 1 - both / either.clamp(min=TINY) + (around - either) / around
 
 
 def corners(numbers: Float[Tensor, "n 4 *map"]) -> Float[Tensor, "n 4 *map"]:
@@ -62,10 +73,17 @@ def corners(numbers: Float[Tensor, "n 4 *map"]) -> Float[Tensor, "n 4 *map"]:
 
 def overlaps(found: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
     """The IoU of each pair of boxes, given by centre and sides; 0 for a box without an area."""
-    a, b = corners(found), corners(targets)
+    both, either = shared_and_covered(corners(found), corners(targets))
+    return both / either.clamp(min=TINY)
+
+
+def shared_and_covered(
+    a: Float[Tensor, "n 4"], b: Float[Tensor, "n 4"]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """The areas of intersection and of union of each pair of boxes."""
     both = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
     area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(dim=1) for box in (a, b))
-    return both / (area_a + area_b - both).clamp(min=torch.finfo(both.dtype).tiny)
+    return both, area_a + area_b - both
 
 
 @torch.no_grad()

@@ -178,7 +178,7 @@ def judge(
         return losses, outputs.argmax(dim=1) != labels
     assert targets is not None
     found = numbers_of(outputs, labels)
-    return box_losses(found, targets), overlaps(found.detach(), targets) < RIGHT
+    return box_losses(found, targets, recipe.boxes.loss), overlaps(found.detach(), targets) < RIGHT
 
 
 def refuse_divergence(state: State) -> None:
