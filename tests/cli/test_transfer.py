@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from verydeep.cli.app import run
-from verydeep.nets.registry import create_net, save_net
+from verydeep.nets.registry import create_net, load_net, save_net
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,8 @@ def test_mistakes_are_one_line(desk, learn, tmp_path, capsys):
         (lambda: learn("--combine", "sum"), "use 'average' or 'stack'"),
         (lambda: learn("--out", str(tmp_path / "file")), "is a file; name a folder"),
         (lambda: learn(folder=tmp_path / "nothing"), "does not exist"),
+        (lambda: learn("--tune", "some"), "--tune some: write none, last or all"),
+        (lambda: learn("--tune", "all"), "--layer, --scales and --onnx are for --tune none"),
     ]
     for attempt, words in mistakes:
         assert attempt() == 2
@@ -127,3 +129,28 @@ def test_a_model_looks_at_pictures_in_its_own_way(learn, tmp_path, capsys):
     assert learn() == 0
     assert run(["predict", "x.png", "--net", str(tmp_path / "model"), "--protocol", "dense"]) == 2
     assert "looks at pictures in its own way; leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # trains
+@pytest.mark.parametrize("what", ["last", "all"])
+def test_tuning_leaves_a_run_that_predicts(desk, tmp_path, capsys, what):
+    arguments = [
+        *("transfer", str(desk / "photos"), "--net", str(desk / "net.safetensors"), "--tune", what, "--epochs", "3"),
+        *("--balanced", "--out", str(tmp_path / "run"), "--device", "cpu", "--json", str(tmp_path / "row.json")),
+    ]
+    assert run(arguments) == 0, capsys.readouterr().err
+    rows = json.loads((tmp_path / "row.json").read_text())
+    assert [row["protocol"] for row in rows] == ["centre@37", "dense@37"]
+    assert (tmp_path / "run" / "report.html").exists()
+    trained, first = (load_net(where)[0].state_dict() for where in (tmp_path / "run", desk / "net.safetensors"))
+    moved = {name.partition(".")[0] for name in first if name in trained and trained[name].shape == first[name].shape
+             and not trained[name].equal(first[name])}  # fmt: skip
+    assert ("conv1_1" in moved) == (what == "all")
+    lines = (tmp_path / "run-pictures.csv").read_text().splitlines()[1:]
+    tested, taught = ({line.split(",")[0] for line in lines if line.endswith(part)} for part in ("test", "train"))
+    assert not tested & taught
+    assert len(tested | taught) == 24
+    assert {row["images"] for row in rows} == {len(tested)}
+    assert len(tested) in (4, 5, 6)
+    picture = str(desk / "photos" / "ant" / "0.png")
+    assert run(["predict", picture, "--net", str(tmp_path / "run"), "--device", "cpu"]) == 0

@@ -5,8 +5,12 @@ import torch
 from verydeep.data.statistics import Statistics
 from verydeep.errors import WeightsError
 from verydeep.nets.registry import create_net, save_net
+from verydeep.training.average import WeightAverage
+from verydeep.training.loop import set_learning_rate
 from verydeep.training.recipe import parse_recipe
-from verydeep.training.start import choose_trained, make_optimizer, set_colours, start_net
+from verydeep.training.schedule import Plateau
+from verydeep.training.start import choose_trained, class_weights, make_optimizer, set_colours, start_net
+from verydeep.training.state import Progress, State
 
 SIZES = {"net": "vgg-a-bn", "width": 0.03, "crop": 32, "hidden": 8}
 CLASSES = ("a", "b", "c")
@@ -77,3 +81,28 @@ def test_the_fully_connected_layers_alone_are_given_to_the_optimiser():
     optimizer = make_optimizer(net, recipe())
     trained = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     assert trained == {id(weight) for layer in (net.fc6, net.fc7, net.fc8) for weight in layer.parameters()}
+
+
+def test_the_last_layer_alone_can_be_trained():
+    net = started(recipe())
+    choose_trained(net, recipe(start={"train": "last"}))
+    assert {name for name, weight in net.named_parameters() if weight.requires_grad} == {"fc8.weight", "fc8.bias"}
+
+
+def test_the_last_layer_can_have_a_rate_of_its_own():
+    net = started(recipe())
+    optimizer = make_optimizer(net, recipe(optimizer={"last_layer": 10.0}))
+    times = {id(weight): group["times"] for group in optimizer.param_groups for weight in group["params"]}
+    assert {name for name, weight in net.named_parameters() if times[id(weight)] == 10} == {"fc8.weight", "fc8.bias"}
+    assert {*times.values()} == {1.0, 10.0}
+    state = State(net, optimizer, Plateau(recipe().schedule), WeightAverage(net, 0.0), Progress(1))
+    set_learning_rate(state, 10, recipe(optimizer={"learning_rate": 0.02}))
+    assert sorted({group["lr"] for group in optimizer.param_groups}) == [0.02, 0.2]
+
+
+def test_classes_that_count_alike_have_equal_sums_of_weights_and_pictures_1_on_average():
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    weights = class_weights(labels, 3, recipe(regularisation={"balanced": True})).numpy()
+    np.testing.assert_allclose(weights * np.bincount(labels), [10 / 3] * 3, rtol=1e-6)
+    assert weights[labels].mean() == pytest.approx(1)
+    assert class_weights(labels, 3, recipe()) is None

@@ -7,7 +7,7 @@ import typer
 from typer import Argument, Option
 
 from verydeep.cli.options import Device, Json, Threads, in_a_folder
-from verydeep.cli.terminal import remark, show
+from verydeep.cli.terminal import Interrupted, remark, show
 
 
 def transfer(
@@ -36,6 +36,12 @@ def transfer(
     combine: Annotated[str, Option(metavar="HOW", help="Of several scales: stack or average.")] = "stack",
     classifier: Annotated[str, Option(metavar="KIND", help="svm or logistic.")] = "svm",
     balanced: Annotated[bool, Option("--balanced", help="Count pictures of rare classes for more.")] = False,
+    tune: Annotated[
+        str, Option(metavar="WHAT", help="none; or train the net's last layer anew, or all of it, instead: last, all.")
+    ] = "none",
+    epochs: Annotated[
+        int | None, Option(min=1, help="Of --tune; by default some ten thousand pictures' worth.")
+    ] = None,
     seed: Annotated[int, Option(min=0, help="How pictures are dealt out.")] = 0,
     allow_leaks: Annotated[
         bool, Option("--allow-leaks", help="Go on where a test picture is trained on, too.")
@@ -65,6 +71,13 @@ def transfer(
     target = out or Path("transfer") / Path(folder).resolve().with_suffix("").name
     if target.exists() and not target.is_dir():
         raise typer.BadParameter(f"{target} is a file; name a folder for the model")
+    if tune != "none":
+        if tune not in ("last", "all"):
+            raise typer.BadParameter(f"--tune {tune}: write none, last or all")
+        if layer or scales or onnx:
+            raise typer.BadParameter("--layer, --scales and --onnx are for --tune none; see verydeep weights export")
+        show_tuned(folder, net, target, tune, balanced, epochs, seed, device, json)
+        return
     with progress() as show_progress:
         report = transfer_photographs(
             folder,
@@ -92,6 +105,31 @@ def transfer(
     show(summary(report))
     show(report.verdict)
     show(f"{target / 'report.html'}: the report; verydeep predict FILES --net {target} uses the model")
+
+
+def show_tuned(
+    folder: str, net: str, target: Path, tune: str, balanced: bool, epochs: int | None, seed: int, device: str,
+    json: Path | None,
+) -> None:  # fmt: skip
+    """Fine-tune, and print the errors on pictures that nothing has seen."""
+    from verydeep.cli.bars import training
+    from verydeep.evaluation.error_table import write_rows
+    from verydeep.studies.evaluation_page import write_evaluation
+    from verydeep.transfer.tune import tune_photographs
+
+    try:
+        with training() as (say, show_moment):
+            table = tune_photographs(
+                folder, net, run=target, tune="last" if tune == "last" else "all", balanced=balanced, epochs=epochs,
+                seed=seed, device=device, say=say, show=show_moment,
+            )  # fmt: skip
+    except KeyboardInterrupt as interruption:
+        raise Interrupted(str(interruption)) from None
+    write_evaluation(target / "report.html", table)
+    if json:
+        write_rows(json, table.rows)
+    show(table)
+    show(f"{target / 'report.html'}: the report; verydeep predict FILES --net {target} uses the net")
 
 
 def read_scales(text: str | None) -> list[int] | None:

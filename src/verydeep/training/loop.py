@@ -102,7 +102,7 @@ def set_learning_rate(state: State, steps: int, recipe: Recipe) -> None:
     epochs = progress.epoch + progress.step_in_epoch / steps
     progress.learning_rate = recipe.optimizer.learning_rate * rate_factor(recipe.schedule, epochs, state.plateau.drops)
     for group in state.optimizer.param_groups:
-        group["lr"] = progress.learning_rate
+        group["lr"] = progress.learning_rate * group["times"]
 
 
 def accumulate_gradients(state: State, batch: Batch, recipe: Recipe, compute: Compute) -> tuple[Tensor, Tensor]:
@@ -148,7 +148,9 @@ def gradients_of_parts(state: State, batch: Batch, recipe: Recipe, compute: Comp
         with state.parallel.part(last=done == len(batch)):
             with torch.autocast(compute.device.type, compute.data_type, enabled=narrow):
                 outputs = state.parallel.scores(pixels.contiguous(memory_format=compute.layout))
-            losses, is_wrong = zip(*(judge(scores.float(), recipe, *targets) for scores in outputs), strict=True)
+            losses, is_wrong = zip(
+                *(judge(scores.float(), recipe, state.class_weights, *targets) for scores in outputs), strict=True
+            )
             own, *of_sides = (each.sum() / batch.whole for each in losses)
             (
                 we.count * (own + chosen.side_heads * sum(of_sides))
@@ -161,6 +163,7 @@ def gradients_of_parts(state: State, batch: Batch, recipe: Recipe, compute: Comp
 def judge(
     outputs: Float32[Tensor, "n k"],
     recipe: Recipe,
+    class_weights: Float32[Tensor, " k"] | None,
     labels: Int64[Tensor, " n"],
     targets: Float32[Tensor, "n 4"] | None = None,
 ) -> tuple[Float32[Tensor, " n"], Bool[Tensor, " n"]]:
@@ -169,12 +172,13 @@ def judge(
     Args:
         outputs: class scores, or of a localiser the numbers of boxes.
         recipe: which of the two is learned.
+        class_weights: what a picture of each class counts; None: 1.
         labels: of the pictures.
         targets: true boxes in the crop's frame.
     """
     if recipe.boxes is None:
         smoothing = recipe.regularisation.label_smoothing
-        losses = F.cross_entropy(outputs, labels, label_smoothing=smoothing, reduction="none")
+        losses = F.cross_entropy(outputs, labels, class_weights, label_smoothing=smoothing, reduction="none")
         return losses, outputs.argmax(dim=1) != labels
     assert targets is not None
     found = numbers_of(outputs, labels)

@@ -31,7 +31,7 @@ class Start(Table):
     deviation: float = Field(0.01, gt=0)  # of the law "paper"
     graft: str | None = None  # a run or a file of a shallower net, whose layers of the same names are taken
     weights: str | None = None  # a run, a file, or the bundled net, of the same net; other classes leave fc8 random
-    train: Literal["all", "fully-connected"] = "all"  # which layers are trained
+    train: Literal["all", "fully-connected", "last"] = "all"  # which layers are trained; the last gives the scores
     standardise: bool = False  # divide by the training pixels' deviation, which the paper does not
 
 
@@ -41,6 +41,7 @@ class Optimizer(Table):
     learning_rate: float = Field(1e-2, gt=0)  # at the start, or after warming up
     momentum: Below1 = 0.9
     nesterov: bool = False
+    last_layer: float = Field(1.0, gt=0)  # its rate, in multiples of learning_rate: where it alone starts at random
     weight_decay: float = Field(5e-4, ge=0)  # the multiplier of L2
     decay_biases: bool = False  # whether biases, and normalisations' scales and shifts, are decayed too
     batch: int = Field(256, ge=1)
@@ -82,6 +83,7 @@ class Regularisation(Table):
 
     dropout: Below1 = 0.5
     label_smoothing: Below1 = 0.0
+    balanced: bool = False  # whether all classes count alike, however many pictures they have
     side_heads: float = Field(0.0, ge=0)  # weight of the loss of each side head: GoogLeNet's, with 0.3; 0 makes none
     weight_average: Below1 = 0.0  # decay at each step of a running mean of the weights, which is what is tested
 

@@ -39,7 +39,7 @@ from verydeep.training.parallel import Parallel
 from verydeep.training.recipe import Recipe, read_recipe
 from verydeep.training.schedule import Plateau
 from verydeep.training.speed import Moment, Speed
-from verydeep.training.start import choose_trained, make_optimizer, set_colours, start_net
+from verydeep.training.start import choose_trained, class_weights, make_optimizer, set_colours, start_net
 from verydeep.training.state import Progress, State
 from verydeep.training.stop import Stopped, stop_signals
 from verydeep.training.tensorboard import tensorboard
@@ -126,6 +126,8 @@ def train(
         WeightAverage(net, recipe.regularisation.weight_average),
         Progress(micro_batch).to(compute.device),
     )
+    weights = class_weights(pictures.labels, len(pictures.classes), recipe)
+    state.class_weights = None if weights is None else weights.to(compute.device)
     feed = Feed(
         pictures,
         training_views(recipe, statistics, boxes),

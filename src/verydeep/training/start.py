@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float32, Int64
+from torch import Tensor, nn
 from torch.optim import SGD
 
 from verydeep.data.statistics import Statistics
@@ -57,10 +59,14 @@ def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool
 
 
 def choose_trained(net: Net, recipe: Recipe) -> None:
-    """Mark what is trained: every layer, or the fully connected ones alone. Source: section 4.4 of version 1."""
-    connected = {layer.name for layer in net.plan if layer.kind == "fc"}
+    """Mark what is trained: every layer, the fully connected ones, or the last. Source: section 4.4 of version 1."""
+    chosen = {
+        "all": {layer.name for layer in net.plan},
+        "fully-connected": {layer.name for layer in net.plan if layer.kind == "fc"},
+        "last": {*net.heads},
+    }[recipe.start.train]
     for name, parameter in net.named_parameters():
-        parameter.requires_grad_(recipe.start.train == "all" or name.partition(".")[0] in connected)
+        parameter.requires_grad_(name.partition(".")[0] in chosen)
 
 
 def set_colours(net: Net, recipe: Recipe, statistics: Statistics) -> None:
@@ -78,15 +84,25 @@ def make_optimizer(net: Net, recipe: Recipe) -> SGD:
 
     Source: section 3.1. Decision: docs/decisions/051-weight-decay-and-velocity.md.
     """
-    trained = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
-    weights = [parameter for parameter in trained.values() if parameter.dim() > 1]
-    others = [parameter for parameter in trained.values() if parameter.dim() <= 1]  # biases, scales and shifts
     settings = recipe.optimizer
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            times = settings.last_layer if name.partition(".")[0] in net.heads else 1.0
+            groups.setdefault((parameter.dim() > 1, times), []).append(parameter)  # biases, scales and shifts: one axis
     return SGD(
-        [{"params": weights, "weight_decay": settings.weight_decay},
-         {"params": others, "weight_decay": settings.weight_decay * settings.decay_biases}],
+        [{"params": some, "weight_decay": settings.weight_decay * (matrices or settings.decay_biases), "times": times}
+         for (matrices, times), some in groups.items()],
         lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov, fused=supports_fused(net),
     )  # fmt: skip
+
+
+def class_weights(labels: Int64[np.ndarray, " n"], classes: int, recipe: Recipe) -> Float32[Tensor, " k"] | None:
+    """What a picture of each class counts, 1 on average, where all classes are to count alike."""
+    if not recipe.regularisation.balanced:
+        return None
+    counts = np.bincount(labels, minlength=classes).clip(min=1)
+    return torch.from_numpy(len(labels) / classes / counts).float()
 
 
 def supports_fused(net: nn.Module) -> bool:

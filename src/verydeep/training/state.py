@@ -71,6 +71,7 @@ class State:
     plateau: Plateau
     average: WeightAverage
     progress: Progress
+    class_weights: Tensor | None = None  # of the loss; None where every picture counts alike
     parallel: Parallel = field(init=False)
 
     def __post_init__(self) -> None:

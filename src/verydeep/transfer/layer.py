@@ -11,7 +11,9 @@ from verydeep.errors import NetError
 from verydeep.nets.features import layer_maps
 from verydeep.nets.net import Net
 from verydeep.nets.onnx_file import OnnxFile
+from verydeep.nets.order import cheapest_order
 from verydeep.nets.score_map import Slide, one_line
+from verydeep.nets.stack import Stack
 from verydeep.nets.wrap import Wrapped
 
 
@@ -44,6 +46,12 @@ def describing_maps(net: Net | Wrapped, pixels: Real[Tensor, "n 3 h w"], layer: 
     """The map of a layer that `describing_layer` has named."""
     if isinstance(net, Wrapped) and layer.startswith(BEFORE):
         return _taken(net, pixels, layer.removeprefix(BEFORE))
+    names = [name for name, _ in net.named_children()]
+    if isinstance(net, Stack) and layer in names:
+        maps = net.prepared(pixels)
+        for each in cheapest_order([*net.children()][: names.index(layer) + 1]):
+            maps = each(maps)
+        return maps
     ((_, maps),) = layer_maps(net, pixels, [layer])
     return maps
 
