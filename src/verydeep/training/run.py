@@ -239,7 +239,14 @@ def follow(
 
 
 def refuse_unfit(net: Net, pictures: Dataset, watched: Dataset, recipe: Recipe) -> None:
-    """Find out before the first epoch, not after it, that validation cannot be done."""
+    """Find out before the first epoch, not after it, that the views or the validation do not go with the net."""
+    sides = recipe.views.sides or recipe.views.side_jitter
+    if sides and not net.takes_any_size:
+        raise RecipeError(
+            f"views.sides: {net.name} takes crops of {net.crop} px only; leave them out, or use an spp-net"
+        )
+    if sides and min(sides) < net.least_side:
+        raise RecipeError(f"views.sides: {min(sides)} px is less than {net.least_side} px, the least of {net.name}")
     parse(recipe.validation_protocol, net.crop, net.name)
     if recipe.boxes is None:
         labels_of(net, watched)
