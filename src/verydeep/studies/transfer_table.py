@@ -6,7 +6,7 @@ python -m verydeep.studies.transfer_table voc DATA docs/results/transfer-voc.jso
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from verydeep.evaluation.protocol import in_proportion
 from verydeep.nets.net import Net
 from verydeep.nets.registry import create_net, load_own_net
 from verydeep.pictures.resize import resize
+from verydeep.studies.published import published
 from verydeep.transfer.descriptors import SCALES, describe
 from verydeep.transfer.fit import fit_transfer
 from verydeep.transfer.linear import LinearTransfer
@@ -37,13 +38,15 @@ SPLITS, TRAIN, TEST = (
 )  # random splits; pictures of a class to train on, and at most to test. Source: appendix B
 CS = (0.1, 1.0, 10.0)  # the best C of unit descriptors was never elsewhere
 FIVE = (256, 384, 512, 640, 768)  # px, for a crop of 224. Source: appendix B, for VOC
-SIDE = 32  # px, of raw pixels
+PAPERS_NETS = {"D": 12_288, "E": 12_288, "D and E": 24_576}  # with the length of their descriptors. Source: appendix B
+PAPERS_WAY = f"Q = {', '.join(map(str, SCALES))}, stacked"
+SIDE = 16  # px, of raw pixels
 
 Row = Mapping[str, Any]
 Describe = Callable[[Dataset], Float32[np.ndarray, "n d"]]
 
 
-def caltech_rows(path: str | Path, cache: str | Path | None, say: Callable[[str], None]) -> Sequence[Row]:
+def caltech_rows(path: str | Path, cache: str | Path | None) -> Iterator[Row]:
     """Mean class recall on Caltech-101 over random splits: a trained net at one scale and several, beside baselines."""
     data = open_dataset(path)
     net = load_own_net(NET)[0]
@@ -59,7 +62,6 @@ def caltech_rows(path: str | Path, cache: str | Path | None, say: Callable[[str]
         ("the same net with random weights", f"Q = {scales[0]}", by(random_like(net), scales[:1])),
         ("no net", f"raw pixels, {SIDE} × {SIDE}", raw_pixels),
     ]
-    rows = []
     for name, way, described in ways:
         began = time.perf_counter()
         recalls, chosen, images, dimensions = [], [], 0, 0
@@ -70,23 +72,19 @@ def caltech_rows(path: str | Path, cache: str | Path | None, say: Callable[[str]
             recalls.append(mean_class_recall(test.labels, machine.predict(described(test))))
             chosen.append(machine.C_)
             images, dimensions = len(test), values.shape[1]
-        row: dict[str, Any] = {
+        yield {
             "net": name, "way": way, "data": data.kind, "classes": len(data.classes), "train": TRAIN, "test": TEST,
             "images": images, "dimensions": dimensions, "splits": recalls, "mean_class_recall": float(np.mean(recalls)),
             "deviation": float(np.std(recalls, ddof=1)), "C": chosen, "seconds": round(time.perf_counter() - began),
         }  # fmt: skip
-        say(f"{name}, {way}: {100 * row['mean_class_recall']:.1f} ± {100 * row['deviation']:.1f}, {row['seconds']} s")
-        rows.append(row)
-    return rows
 
 
-def voc_rows(path: str | Path, cache: str | Path | None, say: Callable[[str], None]) -> Sequence[Row]:
+def voc_rows(path: str | Path, cache: str | Path | None) -> Iterator[Row]:
     """Mean average precision on VOC by both rules: one scale and several, averaged and stacked."""
     train, test = open_dataset(path, "train"), open_dataset(path, "val")
     if not isinstance(train, ManyLabels) or not isinstance(test, ManyLabels):
         raise VerydeepError(f"{path}: is not VOC; give a folder with ImageSets/Main")
     net = load_own_net(NET)[0]
-    rows = []
     for count, combine in ((1, "average"), (3, "average"), (3, "stack"), (5, "average"), (5, "stack")):
         scales = [in_proportion(side, net.crop) for side in FIVE[:count]]
         began = time.perf_counter()
@@ -97,10 +95,7 @@ def voc_rows(path: str | Path, cache: str | Path | None, say: Callable[[str], No
             "data": Path(path).name, "classes": len(test.classes), "images": len(test), "trained_on": len(train),
             "C": found.C, "seconds": round(time.perf_counter() - began),
         }  # fmt: skip
-        row |= {rule: mean_average_precision(found.test_scores, test.presence, rule) for rule in RULES}
-        say(f"{row['way']}: {100 * row['11-point']:.1f} by 11 points, {100 * row['area']:.1f} by area")
-        rows.append(row)
-    return rows
+        yield row | {rule: mean_average_precision(found.test_scores, test.presence, rule) for rule in RULES}
 
 
 def random_like(net: Net) -> Net:
@@ -130,6 +125,11 @@ def caltech_lines(rows: Sequence[Row]) -> list[str]:
         recall = f"{100 * row['mean_class_recall']:.1f} ± {100 * row['deviation']:.1f}"
         each = ", ".join(f"{100 * value:.1f}" for value in row["splits"])
         lines.append(f"| {row['net']} | {row['way']} | {row['dimensions']:,} | {recall} | {each} |")
+    for theirs in published()["table-11"]["rows"]:
+        if theirs["net"] in PAPERS_NETS:
+            recall, deviation = theirs["caltech101"]
+            cells = (f"the paper's {theirs['net']}", PAPERS_WAY, f"{PAPERS_NETS[theirs['net']]:,}")
+            lines.append(f"| {' | '.join(cells)} | {recall} ± {deviation} | |")
     return lines
 
 
@@ -145,8 +145,12 @@ ROWS = {"caltech": caltech_rows, "voc": voc_rows}
 
 
 def main(table: str, data: str, file: str, cache: str | None = None) -> None:
-    """Measure the rows of a table and leave them in a file."""
-    write_rows(file, ROWS[table](data, cache, lambda line: print(line, flush=True)))
+    """Measure the rows of a table and leave them in a file, which has those that are done so far."""
+    rows = []
+    for row in ROWS[table](data, cache):
+        rows.append(row)
+        write_rows(file, rows)
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -197,11 +197,12 @@ def name_net(name: str, net: Any, card: Any, way: Way) -> str:
     if str(card.get("weights", "")).startswith("random"):
         whence = "its weights are random, so that it has learned nothing: name a trained one"
     elif isinstance(net, Wrapped):
-        whence = "other people's, from the cache of their library"
+        whence = "other people's"
     else:
         whence = f"trained on {card['data']}" if card.get("data") else "from its file"
         whence += ", comes with verydeep" if name == NET else ""
-    return f"uses {name}: {net.name}, {len(net.classes):,} classes, {whence}; nothing is downloaded; {way}"
+    fetched = "fetched where it was named, unless it was here" if ":" in name else "nothing is downloaded"
+    return f"uses {name}: {net.name}, {len(net.classes):,} classes, {whence}; {fetched}; {way}"
 
 
 def open_divided(folder: str | Path) -> tuple[Dataset, Dataset | None]:
