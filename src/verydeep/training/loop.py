@@ -152,9 +152,8 @@ def gradients_of_parts(state: State, batch: Batch, recipe: Recipe, compute: Comp
                 *(judge(scores.float(), recipe, state.class_weights, *targets) for scores in outputs), strict=True
             )
             own, *of_sides = (each.sum() / batch.whole for each in losses)
-            (
-                we.count * (own + chosen.side_heads * sum(of_sides))
-            ).backward()  # of which the mean over processes is taken
+            together = we.count * (own + chosen.side_heads * sum(of_sides))  # the mean over processes will be taken
+            together.backward()
         measured += torch.stack([own.detach(), is_wrong[0].sum()])
     loss, wrong = we.sum(measured)
     return loss, wrong
