@@ -15,6 +15,7 @@ from verydeep.evaluation.average import out_of_memory
 from verydeep.localisation.head import RIGHT, box_losses, numbers_of, overlaps
 from verydeep.nets.dropout import draw_masks
 from verydeep.nets.net import Net
+from verydeep.training.clip import clip_filters
 from verydeep.training.recipe import Recipe
 from verydeep.training.schedule import rate_factor
 from verydeep.training.stall import refuse_stall
@@ -68,6 +69,7 @@ def train_epochs(
             set_learning_rate(state, feed.steps, recipe)
             loss, wrong = accumulate_gradients(state, batch, recipe, compute)
             state.optimizer.step()
+            clip_filters(net, recipe.regularisation.filter_clip)
             state.average.update(net)
             progress.count(batch, loss, wrong)
             if progress.step % LOOK_EVERY == 0 or progress.step_in_epoch == feed.steps:

@@ -85,6 +85,7 @@ class Regularisation(Table):
     label_smoothing: Below1 = 0.0
     balanced: bool = False  # whether all classes count alike, however many pictures they have
     side_heads: float = Field(0.0, ge=0)  # weight of the loss of each side head: GoogLeNet's, with 0.3; 0 makes none
+    filter_clip: float = Field(0.0, ge=0)  # largest root mean square of a convolution's filter: ZF's, with 0.1; 0: any
     weight_average: Below1 = 0.0  # decay at each step of a running mean of the weights, which is what is tested
 
 
