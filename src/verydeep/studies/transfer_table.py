@@ -36,7 +36,7 @@ SPLITS, TRAIN, TEST = (
     30,
     50,
 )  # random splits; pictures of a class to train on, and at most to test. Source: appendix B
-CS = (0.1, 1.0, 10.0)  # the best C of unit descriptors was never elsewhere
+CS = (0.1, 1.0, 10.0)  # to choose C from, fewer decades than by default: larger ones take minutes for 102 classes
 FIVE = (256, 384, 512, 640, 768)  # px, for a crop of 224. Source: appendix B, for VOC
 PAPERS_NETS = {"D": 12_288, "E": 12_288, "D and E": 24_576}  # with the length of their descriptors. Source: appendix B
 PAPERS_WAY = f"Q = {', '.join(map(str, SCALES))}, stacked"
