@@ -47,7 +47,10 @@ Describe = Callable[[Dataset], Float32[np.ndarray, "n d"]]
 
 
 def caltech_rows(path: str | Path, cache: str | Path | None) -> Iterator[Row]:
-    """Mean class recall on Caltech-101 over random splits: a trained net at one scale and several, beside baselines."""
+    """Mean class recall on Caltech-101 over random splits: a trained net at one scale and several, beside baselines.
+
+    Source: appendix B, table 11.
+    """
     data = open_dataset(path)
     net = load_own_net(NET)[0]
     scales = tuple(in_proportion(side, net.crop) for side in SCALES)
@@ -80,7 +83,10 @@ def caltech_rows(path: str | Path, cache: str | Path | None) -> Iterator[Row]:
 
 
 def voc_rows(path: str | Path, cache: str | Path | None) -> Iterator[Row]:
-    """Mean average precision on VOC by both rules: one scale and several, averaged and stacked."""
+    """Mean average precision on VOC by both rules: one scale and several, averaged and stacked.
+
+    Source: appendix B, table 11.
+    """
     train, test = open_dataset(path, "train"), open_dataset(path, "val")
     if not isinstance(train, ManyLabels) or not isinstance(test, ManyLabels):
         raise VerydeepError(f"{path}: is not VOC; give a folder with ImageSets/Main")
