@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from verydeep.errors import ProcessError, VerydeepError
 
@@ -124,7 +126,10 @@ def processes() -> Processes:
         torch.cuda.set_device(local % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     try:
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+        # After a restart torchrun's store still has the addresses of those that died, under the same names.
+        fresh = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+        distributed.init_process_group(backend, store=fresh, rank=rank, world_size=count, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ProcessError(
@@ -132,7 +137,7 @@ def processes() -> Processes:
             "--master-port"
         ) from None
     atexit.register(leave)
-    return Processes(int(os.environ["RANK"]), count, local, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return Processes(rank, count, local, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def leave() -> None:
