@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from verydeep.errors import NetError
 from verydeep.nets.layers import place
+from verydeep.nets.module import module
 from verydeep.nets.registry import NETS, create_net
-from verydeep.nets.stack import Stack, module
+from verydeep.nets.stack import Stack
 from verydeep.nets.vgg import NETS as PAPERS
 
 TABLE_1 = {  # the convolutions of each block, typed anew

@@ -11,24 +11,10 @@ from torch import Tensor
 from verydeep.nets.layers import Layer
 from verydeep.nets.net import Net
 from verydeep.nets.order import cheapest_order
-from verydeep.nets.stack import module
 
 
 class Branches(Net):
     """A net whose layers may take the outputs of any layers before them: `after` of each says whose."""
-
-    def __init__(
-        self,
-        name: str,
-        plan: Sequence[Layer],
-        classes: Sequence[str],
-        crop: int = 224,
-        width: float = 1.0,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__(name, plan, classes, crop, width, dropout)
-        for layer in plan:
-            self.add_module(layer.name, module(layer, dropout))
 
     def scores(self, pixels: Real[Tensor, "n 3 h w"]) -> Float[Tensor, "n k u v"]:
         """Class scores at every position, whatever the pictures' size, in the order that is cheapest."""

@@ -15,8 +15,8 @@ from torch import Generator, Tensor, nn
 from verydeep.nets.branches import Branches
 from verydeep.nets.description import NetDescription
 from verydeep.nets.layers import Layer, place
+from verydeep.nets.module import module
 from verydeep.nets.net import Net
-from verydeep.nets.stack import module
 from verydeep.nets.trunk import scaled
 
 # Channels of: 1x1; 3x3 reduction, 3x3; 5x5 reduction, 5x5; projection behind the pool.

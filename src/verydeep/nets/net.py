@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from verydeep.errors import NetError
 from verydeep.nets.hub import OnHub
 from verydeep.nets.layers import Layer, place
+from verydeep.nets.module import module
 
 
 class Net(nn.Module, OnHub):
@@ -54,6 +55,8 @@ class Net(nn.Module, OnHub):
         self.plan = tuple(plan)
         self.mean = nn.Buffer(torch.zeros(3, 1, 1))
         self.std = nn.Buffer(torch.ones(3, 1, 1))
+        for layer in plan:
+            self.add_module(layer.name, module(layer, dropout))
 
     @property
     def stride(self) -> int:

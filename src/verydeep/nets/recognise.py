@@ -9,8 +9,8 @@ from torch import Tensor
 from verydeep.data.ilsvrc_classes import ilsvrc_names
 from verydeep.errors import WeightsError
 from verydeep.nets.layers import Layer, place
+from verydeep.nets.module import RESPONSES
 from verydeep.nets.net import Net
-from verydeep.nets.stack import RESPONSES
 from verydeep.weights.download import Progress
 from verydeep.weights.files import load
 from verydeep.weights.find import find_weights

@@ -6,37 +6,13 @@ from itertools import product
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
-from verydeep.nets.convolution import Convolution
-from verydeep.nets.dropout import ChannelDropout, Dropout
-from verydeep.nets.fully_connected import FullyConnected
 from verydeep.nets.layers import Layer
-from verydeep.nets.local_response import LocalResponseNorm, NormaliseWithin
 from verydeep.nets.net import Net
 from verydeep.nets.order import cheapest_order
-from verydeep.nets.pool import Pool
-from verydeep.nets.pyramid import Pyramid
-
-RESPONSES = {  # size, alpha, beta and k of local response normalisation, by reading; torch divides alpha by the size
-    "paper": (5, 5 * 1e-4, 0.75, 2.0),  # which does not. Source: Krizhevsky et al. 2012, section 3.3
-    "caffe": (5, 1e-4, 0.75, 1.0),  # which does. Source: Caffe's bvlc_alexnet and bvlc_googlenet
-}
 
 
 class Stack(Net):
     """A net that is a plain sequence of layers. Source: table 1."""
-
-    def __init__(
-        self,
-        name: str,
-        plan: Sequence[Layer],
-        classes: Sequence[str],
-        crop: int = 224,
-        width: float = 1.0,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__(name, plan, classes, crop, width, dropout)
-        for layer in plan:
-            self.add_module(layer.name, module(layer, dropout))
 
     def scores(self, pixels: Real[Tensor, "n 3 h w"]) -> Float[Tensor, "n k u v"]:
         """Class scores at every position, whatever the pictures' size, in the order that is cheapest."""
@@ -84,40 +60,3 @@ def positions(layers: Sequence[Layer], side: int, offsets: int) -> list[int]:
             left = layer.side(left) if left > 0 else 0
         counts.append(max(left, 0))
     return counts
-
-
-def module(layer: Layer, dropout: float) -> nn.Module:
-    """The module of a layer; none works in place, so that named layers stay what they were."""
-    match layer.kind:
-        case "conv":
-            return Convolution(
-                layer.inputs,
-                layer.outputs,
-                layer.kernel,
-                layer.stride,
-                layer.padding,
-                groups=layer.groups,
-                bias=layer.bias,
-            )
-        case "norm":
-            return nn.BatchNorm2d(layer.outputs, eps=layer.epsilon)
-        case "relu":
-            return nn.LeakyReLU(layer.slope) if layer.slope else nn.ReLU()
-        case "lrn" if layer.reading == "within":
-            return NormaliseWithin()
-        case "lrn":
-            return LocalResponseNorm(*RESPONSES[layer.reading])
-        case "pool":
-            return Pool(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
-        case "mean":
-            return nn.AvgPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
-        case "pyramid":
-            return Pyramid(layer.levels, layer.kernel)
-        case "join":
-            return nn.Identity()
-        case "fc":
-            return FullyConnected(layer.inputs, layer.outputs, layer.kernel)
-        case "dropout":
-            return Dropout(dropout * layer.share)
-        case "drop-channels":
-            return ChannelDropout(dropout * layer.share)
