@@ -58,3 +58,7 @@ class ProcessError(VerydeepError):
 
 class DeviceError(VerydeepError):
     """A device that is not here, or has too little memory."""
+
+
+class ServeError(VerydeepError):
+    """A page that cannot be served, at an address that is in use or not this machine's."""

@@ -111,10 +111,10 @@ def describe_example(example: Example) -> dict[str, Any]:
     }
 
 
-def thumbnail(picture: UInt8[np.ndarray, "h w 3"]) -> str:
-    """A small JPEG of a picture, as a data URI."""
+def thumbnail(picture: UInt8[np.ndarray, "h w 3"], longest: int = THUMBNAIL) -> str:
+    """A small JPEG of a picture, as a data URI; its longer side has so many pixels at most."""
     image = Image.fromarray(picture)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))  # smaller pictures stay as they are
+    image.thumbnail((longest, longest))  # smaller pictures stay as they are
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
