@@ -24,6 +24,7 @@ from verydeep.cli.options import is_first
 from verydeep.cli.predict import predict
 from verydeep.cli.report import report
 from verydeep.cli.reproduce import reproduce
+from verydeep.cli.serve import serve
 from verydeep.cli.terminal import Interrupted, remark
 from verydeep.cli.train import train
 from verydeep.cli.transfer import transfer
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # or else --help waits for a parser of Markdown
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for command in (demo, nets, train, transfer, evaluate, fuse, predict, features, reproduce, report):
+for command in (demo, nets, train, transfer, evaluate, fuse, predict, features, reproduce, report, serve):
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
