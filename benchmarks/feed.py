@@ -175,8 +175,9 @@ def describe(folders: dict[str, Path], made_here: bool) -> dict[str, Any]:
 
 def ours(folder: Path, cores: int) -> Callable[[], int]:
     """The feed, as training uses it."""
-    from verydeep.data.feed import Feed, TrainingViews
+    from verydeep.data.feed import Feed
     from verydeep.data.open import open_dataset
+    from verydeep.data.training_views import TrainingViews
     from verydeep.device import keep_pages
 
     keep_pages()  # as training does

@@ -80,10 +80,12 @@ def test_a_short_or_missing_file_is_named(ten):
     path = ten / "bin" / "data_batch_3.bin"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(DatasetError, match=r"data_batch_3\.bin: ends 3072 bytes after 2 records of 3073 bytes"):
+    with pytest.raises(
+        DatasetError, match=r"data_batch_3\.bin: ends at byte 9218, 3072 bytes into record 2 of 3073 bytes"
+    ):
         open_dataset(ten / "bin", "train")
     path.write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"data_batch_3\.bin: ends 0 bytes after 0 records"):
+    with pytest.raises(DatasetError, match=r"data_batch_3\.bin: ends at byte 0, 0 bytes into record 0"):
         open_dataset(ten / "bin", "train")
     path.unlink()
     with pytest.raises(DatasetError, match=r"data_batch_3\.bin: cannot be read \(no such file"):
@@ -96,7 +98,7 @@ def test_an_impossible_label_is_named(ten):
     records = bytearray(path.read_bytes())
     records[3073] = 10
     path.write_bytes(records)
-    with pytest.raises(DatasetError, match=r"test_batch\.bin: record 1 has label 10 of 10 classes"):
+    with pytest.raises(DatasetError, match=r"test_batch\.bin: record 1, at byte 3073, has label 10 of 10 classes"):
         open_dataset(ten / "bin", "test")
 
 

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from verydeep.data.dataset import PictureArray
-from verydeep.data.feed import Feed, TrainingViews
+from verydeep.data.feed import Feed
 from verydeep.data.folders import open_folders
+from verydeep.data.training_views import TrainingViews
 from verydeep.errors import PictureError
 from verydeep.pictures.colour import IMAGENET
 
@@ -186,7 +187,7 @@ def test_decoding_no_further_down_than_the_view_changes_nothing_in_it(tmp_path, 
 
 
 def test_the_streams_of_two_pictures_do_not_overlap():
-    from verydeep.data.feed import generator
+    from verydeep.data.uses import generator
 
     draws = [generator(7, epoch, index).integers(2**63, size=64) for epoch in range(4) for index in range(8)]
     assert len(np.unique(np.concatenate(draws))) == 4 * 8 * 64

@@ -13,10 +13,11 @@ from hypothesis import strategies as some
 from PIL import Image
 
 from verydeep.cli.app import run
-from verydeep.data.feed import Feed, TrainingViews
+from verydeep.data.feed import Feed
 from verydeep.data.folders import open_folders
 from verydeep.data.open import open_dataset
 from verydeep.data.shards import write_shards
+from verydeep.data.training_views import TrainingViews
 from verydeep.errors import DatasetError, VerydeepError
 
 

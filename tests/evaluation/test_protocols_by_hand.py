@@ -70,7 +70,18 @@ def windows_of_spp(height, width):
     return [(top, left, CROP) for top in tops for left in lefts]
 
 
+def windows_of_nagadomi(height, width):
+    larger = nearest(Fraction(7 * CROP, 6))
+    return [
+        (nearest(Fraction(row * (height - side), 2)), nearest(Fraction(column * (width - side), 2)), side)
+        for side in (CROP, larger)
+        for row in range(3)
+        for column in range(3)
+    ]
+
+
 WINDOWS = {
+    "nagadomi-36": windows_of_nagadomi,
     "centre": windows_of_centre,
     "ten-crop": windows_of_ten_crop,
     "multi-crop": windows_of_multi_crop,
@@ -152,6 +163,32 @@ def test_crops_of_all_scales_count_alike(build, make_data, name, drawn, shapes, 
         by_hand, crops = by_crops(net, picture, name, scales, mirror)
         assert crops == each
         assert_same(posterior, by_hand)
+
+
+@settings(max_examples=8, deadline=None)
+@given(drawn=NETS, shapes=shapes, scale=st.integers(38, 70), mirror=st.booleans())
+def test_nagadomi_shows_36_crops(build, make_data, drawn, shapes, scale, mirror):
+    net, data = build(drawn), make_data(shapes)
+    text = f"nagadomi-36@{scale}{'+' if mirror else '-'}mirror"
+    found = posteriors(net, data, text, device="cpu", threads=1).values
+    for picture, posterior in zip(data.pictures, found, strict=True):
+        by_hand, crops = by_crops(net, picture, "nagadomi-36", [scale], mirror)
+        assert crops == 18 * (1 + mirror)
+        assert_same(posterior, by_hand)
+
+
+@settings(max_examples=8, deadline=None)
+@given(drawn=NETS, shapes=shapes, scale=st.integers(CROP, 40), mirror=st.booleans())
+def test_shifts_are_the_middle_twice_and_moved_by_a_pixel_over_the_mirrored_edge(
+    build, make_data, drawn, shapes, scale, mirror
+):
+    net, data = build(drawn), make_data(shapes)
+    found = posteriors(net, data, f"shifts@{scale}{'+' if mirror else '-'}mirror", device="cpu", threads=1).values
+    for picture, posterior in zip(data.pictures, found, strict=True):
+        padded = np.pad(rescale(picture, scale), ((1, 1), (1, 1), (0, 0)), mode="reflect")
+        top, left, _ = windows_of_centre(padded.shape[0] - 2, padded.shape[1] - 2)[0]
+        views = [padded[top + by : top + by + CROP, left + by : left + by + CROP] for by in (0, 1, 1, 2)]
+        assert_same(posterior, np.mean([each for view in views for each in both_ways(net, view, mirror)], axis=0))
 
 
 @settings(max_examples=12, deadline=None)

@@ -8,13 +8,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from verydeep.errors import NetError
+from verydeep.nets.cifar_fast import Whitened
 from verydeep.nets.layers import place
 from verydeep.nets.registry import ALIASES, NETS, create_net
 from verydeep.nets.stack import Stack
 from verydeep.nets.vgg import NETS as PAPERS
 
 EXACT = {"rtol": 1e-4, "atol": 1e-4}  # single precision, sums in another order
-STACKS = [name for name, net in NETS.items() if net.make is Stack and net not in PAPERS]
+STACKS = [name for name, net in NETS.items() if net.make in (Stack, Whitened) and net not in PAPERS]
 TABLES = {  # every row of each table, typed anew: kind, kernel / stride p padding g groups, channels × side of the map
     "alexnet": "c11/4 96x55, p3/2 27, c5/1p2g2 256x27, p3/2 13, c3/1p1 384x13, c3/1p1g2 384x13, c3/1p1g2 256x13, "
     "p3/2 6, f4096, f4096, f1000",
@@ -63,6 +64,17 @@ PUBLISHED = {  # weight layers, parameters, multiply-adds of a crop; computed ap
     "deepc2c2-96": (13, 4_950_730, 2_030_448_384),
     "deepc2c2-320": (13, 54_922_890, 22_420_492_800),
     "nagadomi": (11, 5_745_738, 131_815_424),
+    "cifar-vgg-a": (9, 9_225_610, 152_769_536),
+    "cifar-vgg-b": (11, 9_410_122, 228_267_008),
+    "cifar-vgg-d": (14, 14_719_818, 313_201_664),
+    "cifar-vgg-e": (17, 20_029_514, 398_136_320),
+    "cifar-vgg-a-bn": (9, 9_225_610 + 2 * 2752, 152_769_536),
+    "cifar-vgg-b-bn": (11, 9_410_122 + 2 * 2944, 228_267_008),
+    "cifar-vgg-d-bn": (14, 14_719_818 + 2 * 4224, 313_201_664),
+    "cifar-vgg-e-bn": (17, 20_029_514 + 2 * 5504, 398_136_320),
+    "cifar-fast": (8, 1_971_352, 118_147_360),
+    "cifar-fast-wide": (8, 4_604_440, 301_560_864),
+    "cifar-fast-deep": (11, 9_915_416, 451_967_264),
 }
 
 
@@ -158,7 +170,9 @@ def test_constants_of_normalisation_are_the_papers_or_caffes(name, k, alpha, sma
     torch.testing.assert_close(lrn(maps), maps / (k + alpha * sums)[None] ** 0.75)
 
 
-STRIDES = {"alexnet-small": 16, "overfeat-accurate": 36, "cnn-s": 36, "nagadomi": 8}
+STRIDES = {"alexnet-small": 16, "overfeat-accurate": 36, "cnn-s": 36, "nagadomi": 8} | dict.fromkeys(
+    ["cifar-fast", "cifar-fast-wide", "cifar-fast-deep"], 8
+)
 
 
 @pytest.mark.parametrize("name", STACKS)

@@ -35,6 +35,14 @@ def test_take_is_each_pixel_of_the_window_in_turn(height, width, data):
             assert np.array_equal(taken[y, x], picture[top + y, left + from_left])
 
 
+@pytest.mark.parametrize(("top", "left", "height", "width"), [(-3, 2, 9, 5), (4, -1, 8, 20), (-6, -6, 22, 30)])
+def test_a_view_over_the_edge_is_of_the_picture_mirrored_there(top, left, height, width):
+    picture = np.random.default_rng(0).integers(0, 256, (10, 18, 3), np.uint8)
+    padded = np.pad(picture, ((6, 6), (6, 6), (0, 0)), mode="reflect")
+    due = padded[top + 6 : top + 6 + height, left + 6 : left + 6 + width]
+    assert np.array_equal(take(picture, View(top, left, height, width, over_edge=True)), due)
+
+
 def test_fused_crop_of_a_picture_that_needs_no_rescaling_is_the_crop():
     picture = noise(40, 50)
     view = View(3, 7, 24, 24, mirrored=True)

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from verydeep.data.feed import TrainingViews
 from verydeep.data.open import open_dataset
+from verydeep.data.training_views import TrainingViews
+from verydeep.data.uses import generator
 from verydeep.nets.registry import create_net
 from verydeep.studies.signals import signals
 
@@ -14,7 +15,7 @@ def test_signals_are_those_of_hooks_on_a_backward_pass(digits):
     net = create_net("vgg-a", width=0.03, crop=32, hidden=16, classes=data.classes, start="he")
     views = TrainingViews(32, (32, 40), mirror=False)
     found = signals(net, data, views)
-    made = [views.make(data, index, np.random.default_rng(index))[0] for index in range(40)]
+    made = [views.make(data, index, generator(0, 0, index))[0] for index in range(40)]
     pixels = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2)
     kept = {}
 

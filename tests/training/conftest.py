@@ -17,10 +17,10 @@ from verydeep.device import Compute
 from verydeep.training.average import WeightAverage
 from verydeep.training.division import divide
 from verydeep.training.recipe import Recipe, parse_recipe
-from verydeep.training.run import training_views
 from verydeep.training.schedule import Plateau
 from verydeep.training.start import choose_trained, make_optimizer, set_colours, start_net
 from verydeep.training.state import Progress, State
+from verydeep.training.views import training_views
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (210, 50, 40)}
 

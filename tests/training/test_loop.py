@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from verydeep.errors import DeviceError, TrainingError
 from verydeep.nets.stack import Stack
-from verydeep.training.loop import Epoch, Step, set_modes, train_epochs
+from verydeep.training.loop import Epoch, Step, judge, set_modes, train_epochs
 
 NO_DROPOUT = {"dropout": 0.0}
 
@@ -109,6 +109,18 @@ def test_label_smoothing_is_the_cross_entropy_with_mixed_targets(small, ready):
         by_hand = -(targets * state.net(pixels).log_softmax(dim=1)).sum(dim=1).mean()
     yielded, _ = run(recipe, prepared, steps=1)
     torch.testing.assert_close(yielded[0].loss, by_hand)
+
+
+def test_the_squared_loss_is_the_mean_square_over_classes_of_posteriors_against_the_truth(small, ready):
+    recipe = small(loss="squared")
+    scores, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 2])
+    losses, wrong = judge(scores, recipe, None, labels)
+    posteriors = (scores.double().exp().T / scores.double().exp().sum(dim=1)).T
+    for row in range(4):
+        truth = [float(label == labels[row]) for label in range(3)]
+        by_hand = sum((posteriors[row, label].item() - truth[label]) ** 2 for label in range(3)) / 3
+        assert losses[row].item() == pytest.approx(by_hand, rel=1e-5)
+    assert wrong.tolist() == (scores.argmax(1) != labels).tolist()
 
 
 def test_memory_that_runs_out_halves_the_parts_and_changes_nothing_else(small, ready):

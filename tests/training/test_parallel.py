@@ -17,7 +17,7 @@ from verydeep.evaluation.posteriors import Posteriors
 from verydeep.processes import Processes
 from verydeep.training.division import divide
 from verydeep.training.folder import Run
-from verydeep.training.run import training_views
+from verydeep.training.views import training_views
 from verydeep.weights.files import load
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "1", "--nproc-per-node")

@@ -108,6 +108,11 @@ def test_an_impossible_value_is_said_with_its_key(text, key, tmp_path):
         ("views.side_jitter = [224, 180]", "views.side_jitter is [224, 180]; write the smaller side first"),
         ("views.sides = [256, 180]", "views.sides has 256 px, more than the crop, 224; use 224 or less"),
         ("views.area = [0.5, 0.2]", "views.area is [0.5, 0.2]; use two shares in (0, 1]"),
+        ("views.mirror = 'alternate'", 'views.mirror = "alternate" goes with views.method = "shift"'),
+        ("views.cutout = 3", 'views.cutout goes with views.method = "shift"; leave it out'),
+        ("views = {method = 'shift', smallest_side = 256}", 'views.method is "shift"; leave out smallest_side,'),
+        ("views = {method = 'shift', shift = 300}", "views.shift and views.cutout are less than the crop, 224 px"),
+        ("loss = 'squared'\nregularisation.balanced = true", 'loss = "squared" knows no label_smoothing'),
         ("start = {graft = 'a', weights = 'b'}", "start.graft and start.weights are both given; leave one out"),
         ("schedule.milestones = [30]", 'schedule.milestones go with schedule.kind = "milestones"'),
         ("schedule = {epochs = 2, warm_up = 2.0}", "schedule.warm_up is 2.0; use less than schedule.epochs, 2"),
@@ -155,6 +160,8 @@ def test_the_protocol_of_validation_can_be_chosen_and_else_fits_the_views():
     assert protocol() == "centre@64"
     assert protocol(scale_jitter=[64, 80]) == "centre@72"
     assert protocol(method="random-resized", smallest_side=40) == "centre"
+    assert protocol(method="shift") == protocol(method="distort") == "centre@56"
+    assert protocol(method="nagadomi-36") == "nagadomi-36"
     chosen = parse_recipe({"net": "vgg-a", "validation": {"protocol": "dense@256"}})
     assert chosen.validation_protocol == "dense@256"
 

@@ -4,11 +4,16 @@ import resource
 import shutil
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from verydeep.data.feed import Feed
+from verydeep.data.open import open_dataset
+from verydeep.data.shifted_views import ShiftedViews
 from verydeep.errors import (
     DatasetError,
     DeviceError,
@@ -20,7 +25,7 @@ from verydeep.errors import (
     VerydeepError,
     WeightsError,
 )
-from verydeep.nets.registry import load_net
+from verydeep.nets.registry import create_net, load_net
 from verydeep.training.loop import Step
 from verydeep.training.recipe import read_recipe
 from verydeep.training.run import Run, train
@@ -122,6 +127,58 @@ def test_sides_by_turns_and_side_heads_resume_to_the_bit(small, measured, tmp_pa
     train(recipe, run=tmp_path / "cut")
     assert equal(tensors(tmp_path / "cut"), tensors(tmp_path / "whole"))
     assert measured(tmp_path / "cut") == measured(tmp_path / "whole")
+
+
+SMALL_PICTURES = {"hidden": None, "width": 0.05, "crop": 32, "optimizer": {"batch": 7, "learning_rate": 0.1}}
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    """CIFAR-10 of four pictures a file."""
+    generator = np.random.default_rng(0)
+    for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
+        records = generator.integers(0, 256, (4, 3073), np.uint8)
+        records[:, 0] %= 10
+        (tmp_path / "cifar").mkdir(exist_ok=True)
+        (tmp_path / "cifar" / f"{name}.bin").write_bytes(records.tobytes())
+    return str(tmp_path / "cifar")
+
+
+@pytest.mark.parametrize(
+    ("net", "optimizer", "views"),
+    [
+        ("cifar-fast", {"shifts": 64.0}, {"method": "shift", "mirror": "alternate", "cutout": 5}),
+        ("cifar-fast", {"kind": "muon"}, {"method": "shift", "rgb_shift": 0.0}),
+        ("deepcnet-5-32", {}, {"method": "distort", "plain": 1}),
+        ("nagadomi", {}, {"method": "nagadomi-36"}),
+    ],
+)
+def test_nets_for_small_pictures_resume_to_the_bit(small, cifar, measured, tmp_path, net, optimizer, views):
+    values = SMALL_PICTURES | {
+        "net": net, "data": cifar, "views": {"smallest_side": None} | views, "start": {"law": "own"},
+        "optimizer": SMALL_PICTURES["optimizer"] | optimizer, "validation": {"split": "test"},
+    }  # fmt: skip
+    recipe = small(**values | ({"crop": 24, "loss": "squared"} if net == "nagadomi" else {}))
+    train(recipe, run=tmp_path / "whole")
+    for step in (1, 4):
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, run=tmp_path / "cut", show=interrupt_after(step))
+    train(recipe, run=tmp_path / "cut")
+    assert equal(tensors(tmp_path / "cut"), tensors(tmp_path / "whole"))
+    assert measured(tmp_path / "cut") == measured(tmp_path / "whole")
+
+
+def test_a_whitening_layer_is_measured_on_the_crops_that_training_shows(small, cifar, tmp_path):
+    recipe = small(**SMALL_PICTURES, net="cifar-fast", data=cifar, validation={"split": "test"},
+                   views={"smallest_side": None, "method": "shift", "rgb_shift": 0.0})  # fmt: skip
+    net, _ = load_net(train(recipe, run=tmp_path / "run").folder)
+    pictures = open_dataset(cifar, "train")
+    with closing(Feed(pictures, ShiftedViews(32, 2), 20, seed=recipe.seed)) as feed:  # 20 pictures: 5,000 in 250 epochs
+        crops = [batch.views for epoch in range(250) for batch in feed.batches(epoch)]
+    again = create_net("cifar-fast", width=0.05, classes=net.classes)
+    again.mean, again.std = net.mean, net.std
+    again.whiten(crops)
+    torch.testing.assert_close(net.conv0.weight, again.conv0.weight, rtol=1e-3, atol=1e-4)
 
 
 def test_the_net_that_is_kept_has_no_side_heads_and_its_weights_start_others(small, tmp_path):
@@ -275,6 +332,7 @@ def test_a_damaged_checkpoint_is_named(small, tmp_path):
             NetError,
             "vgg-a: has no side heads; leave out regularisation.side_h",
         ),
+        ({"views": {"smallest_side": None, "method": "shift"}}, RecipeError, "is for pictures of 32 px in memory"),
         ({"validation": {"protocol": "dens"}}, ProtocolError, "dens is not a protocol"),
         ({"validation": {"protocol": "centre@16"}}, ProtocolError, "16 px is less than the crop"),
         ({"start": {"weights": "none.safetensors"}}, WeightsError, "none.safetensors: no such file"),

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +49,16 @@ def test_the_polynomial_rate_is_a_root_of_what_is_left():
     assert [rate_factor(schedule, epochs, 0) for epochs in (0.0, 45.0, 60.0)] == pytest.approx([1, 0.5, 0])
 
 
-@pytest.mark.parametrize("kind", ["milestones", "cosine", "one-cycle", "polynomial"])
+def test_the_exponential_and_the_inverse_rate_are_followed_by_a_tail():
+    schedule = Schedule(kind="exponential", epochs=100, decay=0.02, tail=10, final=0.001)
+    rates = [rate_factor(schedule, epochs, 0) for epochs in (0.0, 50.0, 89.99, 90.0, 99.0)]
+    assert rates == pytest.approx([1, math.exp(-1), math.exp(-1.7998), 0.001, 0.001])
+    schedule = Schedule(kind="inverse", epochs=720, decay=781.25 * 5e-6, tail=36, final=0.1)
+    rates = [rate_factor(schedule, epochs, 0) for epochs in (0.0, 256.0, 683.99, 684.0)]
+    assert rates == pytest.approx([1, 0.5, 0.2723, 0.1], rel=1e-3)  # 1 / (1 + 5e-6 · 200,000 updates)
+
+
+@pytest.mark.parametrize("kind", ["milestones", "cosine", "one-cycle", "polynomial", "exponential", "inverse"])
 def test_schedules_of_another_kind_have_no_plateau(kind):
     assert follow(Schedule(kind=kind), [0.5] * 100) == ([0] * 100, False)
 

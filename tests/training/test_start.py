@@ -67,12 +67,34 @@ def test_weights_of_another_net_are_refused_with_the_layer(tmp_path):
 
 def test_l2_is_on_the_weights_alone_unless_the_recipe_says_otherwise():
     net = started(recipe())
-    for decay_biases, expected in ((False, [0.01, 0.0]), (True, [0.01, 0.01])):
+    for decay_biases in (False, True):
         optimizer = make_optimizer(net, recipe(optimizer={"weight_decay": 0.01, "decay_biases": decay_biases}))
-        assert [group["weight_decay"] for group in optimizer.param_groups] == expected
-        assert all(weight.dim() == 4 for weight in optimizer.param_groups[0]["params"])
-        assert all(weight.dim() == 1 for weight in optimizer.param_groups[1]["params"])
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                assert group["weight_decay"] == (0.01 if decay_biases or parameter.dim() == 4 else 0)
         assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
+
+
+def test_shifts_have_a_rate_of_their_own_and_decay_at_the_nets():
+    net = started(recipe())
+    settings = {"learning_rate": 0.5, "shifts": 64.0, "last_layer": 0.1, "weight_decay": 0.01, "decay_biases": True}
+    optimizer = make_optimizer(net, recipe(optimizer=settings))
+    found = {id(each): group for group in optimizer.param_groups for each in group["params"]}
+    decays = {}
+    for name, parameter in net.named_parameters():
+        group = found[id(parameter)]
+        is_shift = name.startswith("norm") and name.endswith("bias")
+        assert group["times"] == (64 if is_shift else 0.1 if name.startswith("fc8") else 1)
+        decays[name] = group["times"] * group["weight_decay"]
+    assert {decay for name, decay in decays.items() if not name.startswith("fc8")} == {0.01}
+
+
+def test_muon_moves_all_filter_banks_but_the_last_in_its_own_way():
+    net = started(recipe())
+    optimizer = make_optimizer(net, recipe(optimizer={"kind": "muon"}))
+    orthogonal = {id(each) for group in optimizer.param_groups if group["orthogonal"] for each in group["params"]}
+    names = {name for name, parameter in net.named_parameters() if id(parameter) in orthogonal}
+    assert names == {name for name, parameter in net.named_parameters() if parameter.dim() > 1} - {"fc8.weight"}
 
 
 def test_the_fully_connected_layers_alone_are_given_to_the_optimiser():

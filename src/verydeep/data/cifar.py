@@ -100,10 +100,12 @@ def _read_binary(
     encoded = _bytes(path)
     if not encoded or len(encoded) % record:
         whole, rest = divmod(len(encoded), record)
-        raise DatasetError(f"{path}: ends {rest} bytes after {whole} records of {record} bytes; copy it again")
+        raise DatasetError(
+            f"{path}: ends at byte {len(encoded)}, {rest} bytes into record {whole} of {record} bytes; copy it again"
+        )
     records = np.frombuffer(encoded, np.uint8).reshape(-1, record)
     labels = records[:, version.label_bytes - 1].astype(np.int64)
-    return records[:, version.label_bytes :], _checked(labels, num_classes, path)
+    return records[:, version.label_bytes :], _checked(labels, num_classes, path, record)
 
 
 def _read_python(
@@ -145,11 +147,15 @@ def _entry(batch: Any, key: bytes, path: Path) -> Any:
     raise DatasetError(f"{path}: has no entry {key.decode()}; copy it again")
 
 
-def _checked(labels: Int64[np.ndarray, " n"], num_classes: int, path: Path) -> Int64[np.ndarray, " n"]:
+def _checked(
+    labels: Int64[np.ndarray, " n"], num_classes: int, path: Path, record: int | None = None
+) -> Int64[np.ndarray, " n"]:
+    """The labels, none of which is beyond the classes; `record` is the length of each in a file of records, bytes."""
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(wrong):
         first = int(wrong[0])
-        raise DatasetError(f"{path}: record {first} has label {labels[first]} of {num_classes} classes; copy it again")
+        place = f"record {first}" if record is None else f"record {first}, at byte {first * record},"
+        raise DatasetError(f"{path}: {place} has label {labels[first]} of {num_classes} classes; copy it again")
     return labels
 
 

@@ -102,7 +102,7 @@ def _read(encoded: bytes, name: str) -> Any:
         return stack[-1]
 
     argument: Any
-    for opcode, argument, _ in pickletools.genops(encoded):
+    for opcode, argument, position in pickletools.genops(encoded):
         match opcode.name:
             case "STOP":
                 return stack.pop()
@@ -154,10 +154,10 @@ def _read(encoded: bytes, name: str) -> Any:
                 items = pop_to_mark()
                 top(dict).update(zip(items[::2], items[1::2], strict=True))
             case "GLOBAL":
-                stack.append(_name(argument, name))
+                stack.append(_name(argument, position, name))
             case "STACK_GLOBAL":
                 module, attribute = pop(2)
-                stack.append(_name(f"{module} {attribute}", name))
+                stack.append(_name(f"{module} {attribute}", position, name))
             case "REDUCE":
                 maker, arguments = pop(2)
                 stack.append(_made(maker, arguments))
@@ -165,14 +165,18 @@ def _read(encoded: bytes, name: str) -> Any:
                 [state] = pop(1)
                 top(Object).state = state
             case other:
-                raise DatasetError(f"{name}: refused, a pickle with {other}, which plain data has no need of")
+                raise DatasetError(
+                    f"{name}: refused, at byte {position} of this pickle is {other}, which plain data has no need of"
+                )
     raise ValueError("it has no end")
 
 
-def _name(asked: str, name: str) -> Name:
+def _name(asked: str, position: int | None, name: str) -> Name:
     if asked not in NAMES:
         shown = ".".join(asked.split())[:80]
-        raise DatasetError(f"{name}: refused, this pickle would call {shown}; pictures need no such thing")
+        raise DatasetError(
+            f"{name}: refused, at byte {position} this pickle would call {shown}; pictures need no such thing"
+        )
     return Name(asked)
 
 

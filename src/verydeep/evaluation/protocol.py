@@ -19,7 +19,17 @@ from typing import Literal, get_args
 
 from verydeep.errors import ProtocolError
 from verydeep.pictures.preset import OURS, Preset
-from verydeep.pictures.views import View, centre_crop, corners_and_centre, grid, squares, thirds, whole
+from verydeep.pictures.views import (
+    View,
+    centre_crop,
+    corners_and_centre,
+    grid,
+    nine_at_two_sizes,
+    shifted,
+    squares,
+    thirds,
+    whole,
+)
 
 # The ways of looking: from height, width and crop to the views of a rescaled picture, px. A view that comes twice
 # counts twice, and is shown once.
@@ -104,6 +114,8 @@ METHODS: Mapping[str, Method] = {
     "googlenet-144": Method(googlenet, scales=(256, 288, 320, 352)),
     "spp-96": Method(spp, scales=(224, 256, 300, 360, 448, 560)),
     "spp-96+2": Method(spp_and_whole, scales=(224, 256, 300, 360, 448, 560)),
+    "shifts": Method(shifted, scales=(224,)),
+    "nagadomi-36": Method(nine_at_two_sizes, scales=(299,)),
 }
 PROTOCOLS = ("centre", "ten-crop", "dense", "multi-crop", "dense+multi-crop", "googlenet-144", "spp-96", "spp-96+2")
 Positions = Literal["softmax-last", "softmax-first", "maximum", "hcp"]
@@ -253,7 +265,7 @@ class Protocol:
             raise ProtocolError(f"{self}: looks at nothing of a picture of {width}x{height} px; give it a view")
         for view in found:
             inside = 0 <= view.top <= height - view.height and 0 <= view.left <= width - view.width
-            if not inside or min(view.shape) < crop:
+            if not (inside or view.over_edge) or min(view.shape) < crop:
                 raise ProtocolError(
                     f"{self}: {view} is not in {width}x{height} px, or smaller than the crop, {crop} px"
                 )

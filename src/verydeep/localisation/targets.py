@@ -7,7 +7,8 @@ from jaxtyping import Float64
 
 from verydeep.data.annotations import Boxes
 from verydeep.data.boxes import areas, clip, mirror
-from verydeep.data.feed import TrainingViews, generator
+from verydeep.data.training_views import TrainingViews
+from verydeep.data.uses import generator
 from verydeep.pictures.resize import rescaled_size
 from verydeep.pictures.views import View, random_crop
 

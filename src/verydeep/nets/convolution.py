@@ -12,7 +12,28 @@ USUAL = ((3, 3), (1, 1), (1, 1), (1, 1), 1)  # kernel, stride, padding, dilation
 
 
 class Convolution(nn.Conv2d):
-    """A convolution; most are of stride 1 and keep the side of a map, for which there are faster ways."""
+    """A convolution; most are of stride 1 and keep the side of a map, for which there are faster ways.
+
+    With `fixed` its weights are a buffer, which is not trained; all else is torch's.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        *,
+        bias: bool = True,
+        fixed: bool = False,
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias)
+        if fixed:
+            weight = self.weight.detach()
+            del self.weight
+            self.register_buffer("weight", weight)
 
     def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k u v"]:
         """The outputs; what is compiled or exported gets the plain operation."""

@@ -15,8 +15,8 @@ class FullyConnected(nn.Conv2d):
     Its weights are channel-major [outputs, inputs, kernel, kernel]. Source: section 3.2.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__(inputs, outputs, kernel)
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel, bias=bias)
 
     def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k u v"]:
         """The outputs at every position of the window; what is exported gets the plain operation."""

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["conv", "norm", "lrn", "relu", "pool", "mean", "pyramid", "join", "fc", "dropout", "drop-channels"]
+Kind = Literal[
+    "conv", "norm", "lrn", "relu", "gelu", "pool", "mean", "pyramid", "join", "fc", "dropout", "drop-channels", "times"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Layer:
         name: the paper's: `conv4_3` before, `relu4_3` after its ReLU; `fc7` before, `relu7` after.
         kind: what it does; a fully connected layer (`fc`) is a convolution without padding; `pool` takes maxima, `mean`
             means, `pyramid` maxima of the bins of several grids, each a channel of its own; `join` puts the channels
-            of several layers behind each other.
+            of several layers behind each other; `times` multiplies by a constant.
         inputs: channels that come in.
         outputs: channels that go out.
         kernel: side of the window, in cells of the layer's input.
@@ -30,8 +32,12 @@ class Layer:
         share: of the net's dropout that this layer drops.
         reading: of a local response normalisation: constants of the paper's page, or of Caffe's files; or `within`
             each channel, over neighbouring cells.
-        bias: whether a convolution adds a number to each channel.
+        bias: whether a convolution or fully connected layer adds a number to each channel.
         epsilon: that a batch normalisation adds to the variance.
+        momentum: share of a batch in the normalisation's running mean and variance.
+        learns_scale: whether a normalisation learns a scale beside the shift; else it is 1.
+        fixed: whether a convolution's weights, but not its biases, stay what they were at the start: a buffer.
+        factor: of `times`.
         levels: bins along a side of each grid of a pyramid.
         after: names of the layers whose outputs it takes, where that is not the one before it.
     """
@@ -50,6 +56,10 @@ class Layer:
     reading: Literal["paper", "caffe", "within"] = "paper"
     bias: bool = True
     epsilon: float = 1e-5
+    momentum: float = 0.1
+    learns_scale: bool = True
+    fixed: bool = False
+    factor: float = 1.0
     levels: tuple[int, ...] = ()
     after: tuple[str, ...] = ()
 
@@ -60,10 +70,10 @@ class Layer:
 
     @property
     def parameters(self) -> int:
-        """Weights and biases; the scale and the shift of a batch normalisation."""
+        """Weights and biases that are learned; the scale and the shift of a batch normalisation."""
         if self.has_weights:
-            return self.macs_per_cell + self.outputs * self.bias
-        return 2 * self.outputs if self.kind == "norm" else 0
+            return self.macs_per_cell * (not self.fixed) + self.outputs * self.bias
+        return (1 + self.learns_scale) * self.outputs if self.kind == "norm" else 0
 
     @property
     def macs_per_cell(self) -> int:

@@ -7,8 +7,10 @@ from verydeep.nets.dropout import ChannelDropout, Dropout
 from verydeep.nets.fully_connected import FullyConnected
 from verydeep.nets.layers import Layer
 from verydeep.nets.local_response import LocalResponseNorm, NormaliseWithin
+from verydeep.nets.normalisation import Normalisation
 from verydeep.nets.pool import Pool
 from verydeep.nets.pyramid import Pyramid
+from verydeep.nets.times import Times
 
 RESPONSES = {  # size, alpha, beta and k of local response normalisation, by reading; torch divides alpha by the size
     "paper": (5, 5 * 1e-4, 0.75, 2.0),  # which does not. Source: Krizhevsky et al. 2012, section 3.3
@@ -28,11 +30,16 @@ def module(layer: Layer, dropout: float) -> nn.Module:
                 layer.padding,
                 groups=layer.groups,
                 bias=layer.bias,
+                fixed=layer.fixed,
             )
         case "norm":
-            return nn.BatchNorm2d(layer.outputs, eps=layer.epsilon)
+            return Normalisation(layer.outputs, layer.epsilon, layer.momentum, learns_scale=layer.learns_scale)
         case "relu":
             return nn.LeakyReLU(layer.slope) if layer.slope else nn.ReLU()
+        case "gelu":
+            return nn.GELU()
+        case "times":
+            return Times(layer.factor)
         case "lrn" if layer.reading == "within":
             return NormaliseWithin()
         case "lrn":
@@ -46,7 +53,7 @@ def module(layer: Layer, dropout: float) -> nn.Module:
         case "join":
             return nn.Identity()
         case "fc":
-            return FullyConnected(layer.inputs, layer.outputs, layer.kernel)
+            return FullyConnected(layer.inputs, layer.outputs, layer.kernel, bias=layer.bias)
         case "dropout":
             return Dropout(dropout * layer.share)
         case "drop-channels":

@@ -3,10 +3,10 @@
 One net serves crops and whole pictures: a score map is the same forward pass on a larger picture.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from jaxtyping import Float, Real
+from jaxtyping import Float, Real, UInt8
 from torch import Tensor, nn
 
 from verydeep.errors import NetError
@@ -30,11 +30,13 @@ class Net(nn.Module, OnHub):
         mean: RGB, 0 to 255, of the training pixels. Source: section 2.1.
         std: what the difference to the mean is divided by, RGB, in levels of 255; 1 in the paper.
         takes_any_size: whether it can be called with pictures of any size, each of which it sees as one.
+        whitens: how many crops, made as in training, it is to be shown by `whiten` before it is trained; 0: none.
 
     Source: sections 2.1 and 3.2.
     """
 
     takes_any_size = False
+    whitens = 0
 
     @property
     def least_side(self) -> int:
@@ -156,6 +158,9 @@ class Net(nn.Module, OnHub):
     def training_scores(self, pixels: Real[Tensor, "n 3 side side"]) -> list[Float[Tensor, "n k"]]:
         """Class scores of all that is trained: the net's, then those of its side heads, if it has been given any."""
         return [self(pixels)]
+
+    def whiten(self, crops: Iterable[UInt8[Tensor, "n 3 c c"]]) -> None:
+        """Measure what of the net is not learned on crops of the training pictures; most nets have nothing of it."""
 
     def add_side_heads(self) -> None:
         """Give the net the side heads that it was published with, for training.

@@ -12,7 +12,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from verydeep.device import available_memory
 from verydeep.errors import DeviceError, NetError, WeightsError
-from verydeep.nets import alexnet, cnn_fms, deepcnet, googlenet, nagadomi, overfeat, spp_net, vgg, zfnet
+from verydeep.nets import (
+    alexnet,
+    cifar_fast,
+    cifar_vgg,
+    cnn_fms,
+    deepcnet,
+    googlenet,
+    nagadomi,
+    overfeat,
+    spp_net,
+    vgg,
+    zfnet,
+)
 from verydeep.nets.description import NetDescription
 from verydeep.nets.initialise import Law, initialise
 from verydeep.nets.layers import Layer, count_parameters, fits
@@ -34,7 +46,9 @@ LIMITS = {  # least and most of each size; what a person may want, and what memo
 LARGEST_CROP = 2**16  # px; the least is each net's own
 
 
-FAMILIES = (vgg, alexnet, zfnet, cnn_fms, overfeat, spp_net, googlenet, deepcnet, nagadomi)
+FAMILIES = (
+    vgg, alexnet, zfnet, cnn_fms, overfeat, spp_net, googlenet, deepcnet, nagadomi, cifar_vgg, cifar_fast,
+)  # fmt: skip
 NETS: Mapping[str, NetDescription] = {net.name: net for family in FAMILIES for net in family.NETS}
 ALIASES: Mapping[str, str] = {alias: net.name for net in NETS.values() for alias in net.aliases}
 

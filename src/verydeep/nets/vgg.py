@@ -42,13 +42,13 @@ def vgg_layers(
 
     Source: table 1 and section 2.1.
     """
-    yield from (layers := list(_blocks(configuration, width, batch_norm, lrn)))
+    yield from (layers := list(blocks(configuration, width, batch_norm=batch_norm, lrn=lrn)))
     units = hidden or scaled(HIDDEN, width)
     yield from head(layers, (units, units), num_classes, crop, first=6)
 
 
-def _blocks(configuration: str, width: float, batch_norm: bool, lrn: bool) -> Iterator[Layer]:
-    """The five blocks."""
+def blocks(configuration: str, width: float, *, batch_norm: bool = False, lrn: bool = False) -> Iterator[Layer]:
+    """The five blocks of convolutions: see `vgg_layers`."""
     inputs = 3
     for block, (channels, kernels) in enumerate(zip(CHANNELS, KERNELS[configuration], strict=True), start=1):
         outputs = scaled(channels, width)

@@ -1,7 +1,7 @@
 """A view of a picture: after rescaling it, as every test does, or in one step with rescaling, in training only."""
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from verydeep.pictures.resize import rescaled_size, resize
 from verydeep.pictures.views import View
@@ -9,9 +9,20 @@ from verydeep.pictures.views import View
 
 def take(picture: UInt8[np.ndarray, "h w 3"], view: View) -> UInt8[np.ndarray, "{view.shape[0]} {view.shape[1]} 3"]:
     """The view's window of the picture, resized where the view says so; not a copy unless resized or mirrored."""
-    window = picture[view.top : view.top + view.height, view.left : view.left + view.width]
+    height, width, _ = picture.shape
+    if view.over_edge:
+        rows = reflected(np.arange(view.top, view.top + view.height), height)
+        columns = reflected(np.arange(view.left, view.left + view.width), width)
+        window = picture[rows[:, None], columns]
+    else:
+        window = picture[view.top : view.top + view.height, view.left : view.left + view.width]
     window = resize(window, *view.shape)
     return _mirror(window) if view.mirrored else window
+
+
+def reflected(places: Int[np.ndarray, "*places"], side: int) -> Int[np.ndarray, "*places"]:
+    """Places along a side of so many pixels, those beyond its ends mirrored at the first or the last pixel."""
+    return (side - 1) - np.abs((side - 1) - np.abs(places))
 
 
 def crop_rescaled(

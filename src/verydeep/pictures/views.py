@@ -24,6 +24,7 @@ class View:
         side: of the square that the window is resized to once it is cut, px; None: it stays as it is.
         seen: by a net with a score map: `everywhere`, at positions a stride apart; `fine`, at those in between too that
             its last pool can be laid at; `once`, as one, if it takes pictures of any size.
+        over_edge: whether it may reach over the picture's edge, beyond which the picture is mirrored.
     """
 
     top: int
@@ -33,6 +34,7 @@ class View:
     mirrored: bool = False
     side: int | None = None
     seen: Seen = "everywhere"
+    over_edge: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -82,6 +84,25 @@ def corners_and_centre(square: View, crop: int) -> list[View]:
     """The four corners of a part of a picture, and its centre."""
     inside = thirds(square.height, square.width, crop)
     return [replace(view, top=square.top + view.top, left=square.left + view.left) for view in inside[::2]]
+
+
+def shifted(height: int, width: int, crop: int) -> list[View]:
+    """The crop in the middle, twice, and moved by a pixel up and to the left, and down and to the right.
+
+    Source: Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3.5.
+    """
+    middle = centre_crop(height, width, crop)
+    moved = [replace(middle, top=middle.top + by, left=middle.left + by, over_edge=True) for by in (-1, 1)]
+    return [middle, middle, *moved]
+
+
+def nine_at_two_sizes(height: int, width: int, crop: int) -> list[View]:
+    """Three by three crops, and three by three windows larger by a sixth that are resized to the crop.
+
+    Source: nagadomi 2014, "kaggle-cifar10-torch7": with their mirror images 36 views of 24 px of a picture of 32 px.
+    """
+    larger = grid(height, width, round(crop * 7 / 6), 3)
+    return [*grid(height, width, crop, 3), *(replace(view, side=crop) for view in larger)]
 
 
 def random_crop(height: int, width: int, crop: int, generator: np.random.Generator) -> View:

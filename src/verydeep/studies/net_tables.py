@@ -109,7 +109,7 @@ def layer_rows(name: str) -> list[Row]:
             "stride": placed.stride,
         }
         for placed in place(plan, crop)
-        if placed.layer.kind not in ("relu", "dropout", "drop-channels", "join")
+        if placed.layer.kind not in ("relu", "gelu", "dropout", "drop-channels", "join", "times")
     ]
 
 

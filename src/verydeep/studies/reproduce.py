@@ -31,8 +31,9 @@ from verydeep.studies.study import Parameter, Study, Trial, read_study, scale_pr
 from verydeep.training.division import divide, keep_boxed, lacks_split
 from verydeep.training.folder import Run, first_difference
 from verydeep.training.recipe import Recipe, parse_recipe, read_recipe
-from verydeep.training.run import Moment, train, training_views
+from verydeep.training.run import Moment, train
 from verydeep.training.start import set_colours, start_net
+from verydeep.training.views import training_views
 from verydeep.weights.files import write_atomically
 
 LOSSES = 200  # points of a training's loss that are kept, at most

@@ -11,13 +11,13 @@ import torch
 from torch.nn import functional as F
 
 from verydeep.data.dataset import Dataset
-from verydeep.data.feed import TrainingViews
+from verydeep.data.uses import Made, Use, Views
 from verydeep.nets.net import Net
 
 PICTURES = 64  # that signals are measured on, spread over the data set
 
 
-def signals(net: Net, pictures: Dataset, views: TrainingViews) -> list[dict[str, Any]]:
+def signals(net: Net, pictures: Dataset, views: Views) -> list[dict[str, Any]]:
     """For every layer with weights: the RMS of its outputs, and of the loss's gradient in them.
 
     The gradient is that of a picture's own loss, averaged in the square over all cells and pictures. Dropout is off.
@@ -26,11 +26,19 @@ def signals(net: Net, pictures: Dataset, views: TrainingViews) -> list[dict[str,
         net: in eval mode; it is left as it was.
         pictures: labelled.
         views: what they become.
+
+    Raises:
+        PictureError: one of them cannot be decoded.
     """
     chosen = np.linspace(0, len(pictures) - 1, min(PICTURES, len(pictures))).astype(int)
-    made = [views.make(pictures, int(index), np.random.default_rng(int(index))) for index in chosen]
-    pixels = torch.stack([torch.from_numpy(view).permute(2, 0, 1) for view, _, _ in made]).float()
-    pixels += torch.from_numpy(np.stack([shift for _, shift, _ in made]))[:, :, None, None]
+    made = Made(
+        np.empty((len(chosen), views.crop, views.crop, 3), np.uint8),
+        np.empty((len(chosen), 3), np.float32),
+        np.empty((len(chosen), views.numbers), np.float32),
+    )
+    for _, error in views.fill(pictures, chosen, Use(0, 0), made):
+        raise error
+    pixels = torch.from_numpy(made.views).permute(0, 3, 1, 2) + torch.from_numpy(made.shifts)[:, :, None, None]
     weighty, kept = {layer.name for layer in net.plan if layer.has_weights}, {}
     for name, maps in net.maps(pixels):
         if name in weighty:

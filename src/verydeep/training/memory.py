@@ -66,7 +66,7 @@ def training_need(net: Net, data_type: torch.dtype, *, averaged: bool = False) -
             kept += inputs * size
         if trains:
             match layer.kind:
-                case "relu" | "norm" | "drop-channels" | "mean" | "join":
+                case "relu" | "gelu" | "norm" | "drop-channels" | "mean" | "join" | "times":
                     kept += cells * size
                 case "pool" | "pyramid":
                     kept += cells * (size + PLACE)

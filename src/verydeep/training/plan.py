@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from verydeep.data.dataset import Dataset
-from verydeep.data.feed import TrainingViews, generator
+from verydeep.data.training_views import TrainingViews
+from verydeep.data.uses import generator
 from verydeep.device import Compute, choose_compute, keep_pages
 from verydeep.nets.net import Net
 from verydeep.nets.registry import bundled, create_net

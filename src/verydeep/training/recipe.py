@@ -15,6 +15,11 @@ from verydeep.nets.initialise import Law
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=1, le=16384)]
+SMALL = {
+    "shift": "",
+    "distort": "",
+    "nagadomi-36": "nagadomi-36",
+}  # methods for small pictures; what they are watched by
 Listed = Field(strict=False)  # TOML has lists for what is a tuple here
 
 
@@ -38,10 +43,12 @@ class Start(Table):
 class Optimizer(Table):
     """Gradient descent with momentum. Source: section 3.1."""
 
+    kind: Literal["sgd", "muon"] = "sgd"  # muon: each filter bank but the last moves along orthogonal directions
     learning_rate: float = Field(1e-2, gt=0)  # at the start, or after warming up
     momentum: Below1 = 0.9
     nesterov: bool = False
     last_layer: float = Field(1.0, gt=0)  # its rate, in multiples of learning_rate: where it alone starts at random
+    shifts: float = Field(1.0, gt=0)  # the rate of normalisations' shifts, likewise; they are decayed as if it were 1
     weight_decay: float = Field(5e-4, ge=0)  # the multiplier of L2
     decay_biases: bool = False  # whether biases, and normalisations' scales and shifts, are decayed too
     batch: int = Field(256, ge=1)
@@ -51,7 +58,7 @@ class Optimizer(Table):
 class Schedule(Table):
     """How long, and how the learning rate falls. Source: section 3.1."""
 
-    kind: Literal["plateau", "milestones", "cosine", "one-cycle", "polynomial"] = "plateau"
+    kind: Literal["plateau", "milestones", "cosine", "one-cycle", "polynomial", "exponential", "inverse"] = "plateau"
     epochs: int = Field(74, ge=1)
     drops: int = Field(3, ge=0)  # of the plateau; after the last one the next plateau ends the run
     factor: float = Field(10.0, gt=1)  # the rate is divided by it at each drop
@@ -61,18 +68,25 @@ class Schedule(Table):
     warm_up: float = Field(0.0, ge=0)  # epochs in which the rate rises from 0
     final: Fraction = 0.0  # share of the rate that cosine and one-cycle end at
     power: float = Field(0.5, gt=0)  # of what is left of the epochs, which the polynomial rate goes by
+    decay: float = Field(
+        0.02, ge=0
+    )  # an epoch: exponential goes by exp(-decay · epochs), inverse by 1 / (1 + the same)
+    tail: int = Field(0, ge=0)  # last epochs, in which these two stay at the share `final`
 
 
 class Views(Table):
     """What becomes of a picture at each use. Source: section 3.1."""
 
-    method: Literal["crop", "random-resized"] = "crop"
+    method: Literal["crop", "random-resized", "shift", "distort", "nagadomi-36"] = "crop"
     smallest_side: Side | None = None  # S fixed, px; by default round(crop × 256 / 224)
     scale_jitter: Annotated[tuple[Side, Side] | None, Listed] = None  # S drawn from this range at each use, px
     area: Annotated[tuple[float, float], Listed] = (0.08, 1.0)  # of the method "random-resized"
     sides: Annotated[tuple[Side, ...], Listed] = ()  # that the crop is resized to, an epoch each in turn, px: spp-net
     side_jitter: Annotated[tuple[Side, Side] | None, Listed] = None  # instead drawn anew for each epoch, px
-    mirror: bool = True
+    shift: int = Field(2, ge=0)  # px either way, of the methods "shift" and "distort": for small pictures in memory
+    mirror: Literal[True, False, "alternate"] = True  # alternate: each picture in every other epoch, with "shift"
+    cutout: int = Field(0, ge=0)  # side of the square that "shift" fills with the mean colour, px
+    plain: int = Field(0, ge=0)  # last epochs, in which "distort" leaves pictures as they are
     rgb_shift: float = Field(0.1, ge=0)  # in deviations of the training set's colours along their axes; 0 for none
     coarse_decode: bool = True  # JPEGs: large ones at a half, a quarter, an eighth, where S allows; colours as stored
     bad_pictures: Literal["stop", "skip"] = "stop"
@@ -130,6 +144,7 @@ class Recipe(Table):
     width: float = Field(1.0, gt=0)
     crop: int = Field(224, ge=1)  # each net has a least crop of its own
     hidden: int | None = Field(None, ge=1)
+    loss: Literal["cross-entropy", "squared"] = "cross-entropy"  # squared: of posteriors against 0 and 1, as nagadomi's
     stall_steps: int = Field(2000, ge=0)  # steps after which a loss still at ln K ends the run; 0 for never
     start: Start = Start()
     optimizer: Optimizer = Optimizer()
@@ -164,6 +179,16 @@ class Recipe(Table):
              "boxes and views.sides are both given; leave one out"),
             (self.boxes and self.regularisation.label_smoothing,
              "regularisation.label_smoothing is for classes; leave it out with boxes"),
+            (self.views.mirror == "alternate" and self.views.method != "shift",
+             'views.mirror = "alternate" goes with views.method = "shift"; write true or false'),
+            (self.views.cutout and self.views.method != "shift",
+             'views.cutout goes with views.method = "shift"; leave it out'),
+            (self.views.method in SMALL and (self.views.smallest_side or self.views.scale_jitter or sides),
+             f'views.method is "{self.views.method}"; leave out smallest_side, scale_jitter and sides'),
+            (max(self.views.shift, self.views.cutout) >= self.crop,
+             f"views.shift and views.cutout are less than the crop, {self.crop} px"),
+            (self.loss == "squared" and bool(self.regularisation.label_smoothing or self.regularisation.balanced),
+             'loss = "squared" knows no label_smoothing and no balanced; leave them out'),
             (self.start.graft and self.start.weights, "start.graft and start.weights are both given; leave one out"),
             (self.schedule.warm_up >= self.schedule.epochs,
              f"schedule.warm_up is {self.schedule.warm_up}; use less than schedule.epochs, {self.schedule.epochs}"),
@@ -180,6 +205,8 @@ class Recipe(Table):
         """The range of S, ends included, px."""
         if self.views.scale_jitter:
             return self.views.scale_jitter
+        if self.views.method in SMALL:
+            return self.crop, self.crop
         fixed = self.views.smallest_side or round(self.crop * 256 / 224)
         return fixed, fixed
 
@@ -188,7 +215,9 @@ class Recipe(Table):
         """What validation tests by: the centre crop at Q = S, or at the mean of S. Source: section 3.1, table 3."""
         if self.validation.protocol is not None:
             return self.validation.protocol
-        return f"centre@{sum(self.smallest_sides) // 2}" if self.views.method == "crop" else "centre"
+        if self.views.method == "random-resized":
+            return "centre"
+        return SMALL.get(self.views.method) or f"centre@{sum(self.smallest_sides) // 2}"
 
     def to_toml(self) -> str:
         """The recipe as a TOML file that `read_recipe` reads."""

@@ -12,7 +12,7 @@ import torch
 
 from verydeep.data.annotations import Boxes
 from verydeep.data.dataset import Dataset
-from verydeep.data.feed import Feed, TrainingViews
+from verydeep.data.feed import Feed
 from verydeep.data.statistics import Statistics
 from verydeep.device import Compute, available_memory, keep_pages
 from verydeep.errors import PictureError, RecipeError
@@ -26,7 +26,6 @@ from verydeep.localisation.measure import right_with_known_class
 from verydeep.localisation.targets import BoxViews, mean_target
 from verydeep.nets.net import Net
 from verydeep.nets.registry import save_net
-from verydeep.pictures.colour import RGBShift
 from verydeep.processes import Processes, processes
 from verydeep.training.average import WeightAverage
 from verydeep.training.checkpoint import load_checkpoint, save_checkpoint
@@ -43,6 +42,7 @@ from verydeep.training.start import choose_trained, class_weights, make_optimize
 from verydeep.training.state import Progress, State
 from verydeep.training.stop import Stopped, stop_signals
 from verydeep.training.tensorboard import tensorboard
+from verydeep.training.views import refuse_large, training_crops, training_views
 
 __all__ = ["Moment", "Run", "train"]
 
@@ -119,6 +119,9 @@ def train(
 
     statistics = we.from_first(begin_folder)
     set_colours(net, recipe, statistics)
+    views = training_views(recipe, statistics, boxes)
+    if net.whitens and not resumes and not recipe.start.weights:
+        net.whiten(training_crops(net, pictures, views, recipe.seed, threads))
     state = State(
         net,
         make_optimizer(net, recipe),
@@ -130,7 +133,7 @@ def train(
     state.class_weights = None if weights is None else weights.to(compute.device)
     feed = Feed(
         pictures,
-        training_views(recipe, statistics, boxes),
+        views,
         batch,
         seed=recipe.seed,
         threads=threads,
@@ -240,6 +243,7 @@ def follow(
 
 def refuse_unfit(net: Net, pictures: Dataset, watched: Dataset, recipe: Recipe) -> None:
     """Find out before the first epoch, not after it, that the views or the validation do not go with the net."""
+    refuse_large(pictures, recipe)
     sides = recipe.views.sides or recipe.views.side_jitter
     if sides and not net.takes_any_size:
         raise RecipeError(
@@ -256,7 +260,7 @@ def refuse_unfit(net: Net, pictures: Dataset, watched: Dataset, recipe: Recipe) 
 
 def start_boxes(net: Net, recipe: Recipe, boxes: Boxes) -> None:
     """Let the last layer of a localiser begin at the mean box."""
-    views = BoxViews(recipe.crop, recipe.smallest_sides, mirror=recipe.views.mirror, boxes=boxes)
+    views = BoxViews(recipe.crop, recipe.smallest_sides, mirror=bool(recipe.views.mirror), boxes=boxes)
     mean = torch.from_numpy(mean_target(views, recipe.seed)).float()
     start_head(net, mean, torch.Generator().manual_seed(recipe.seed))
 
@@ -280,24 +284,6 @@ def plan_memory(net: Net, batch: int, recipe: Recipe, compute: Compute, we: Proc
     say(f"memory: {amount(need.fixed)} and {amount(need.per_picture)} a picture, {amount(free)} may be taken: "
         f"{batch} pictures a step{each}, {min(batch, micro_batch)} at a time")  # fmt: skip
     return micro_batch
-
-
-def training_views(recipe: Recipe, statistics: Statistics, boxes: Boxes | None = None) -> TrainingViews:
-    """What becomes of a picture at each use."""
-    shift = RGBShift.from_covariance(statistics.covariance) if recipe.views.rgb_shift else None
-    views = TrainingViews(
-        crop=recipe.crop,
-        smallest_side=recipe.smallest_sides,
-        random_resized=recipe.views.method == "random-resized",
-        area=recipe.views.area,
-        mirror=recipe.views.mirror,
-        rgb_shift=shift,
-        sigma=recipe.views.rgb_shift,
-        coarse_decode=recipe.views.coarse_decode,
-        sides=recipe.views.sides,
-        side_jitter=recipe.views.side_jitter,
-    )
-    return views if boxes is None else BoxViews(**vars(views), boxes=boxes)
 
 
 @contextmanager

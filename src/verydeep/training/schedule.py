@@ -60,5 +60,11 @@ def rate_factor(schedule: Schedule, epochs: float, drops: int) -> float:
             return schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * progress)) / 2
         case "polynomial":  # Source: Caffe's quick_solver of bvlc_googlenet
             return (1 - progress) ** schedule.power
+        case "exponential" | "inverse" if epochs >= schedule.epochs - schedule.tail:
+            return schedule.final
+        case "exponential":
+            return math.exp(-schedule.decay * epochs)
+        case "inverse":  # Source: Torch's optim.sgd, learningRateDecay
+            return 1 / (1 + schedule.decay * epochs)
         case "one-cycle":  # up and down in straight lines. Source: Smith & Topin 2017, without their change of momentum
             return 1 - (1 - schedule.final) * progress

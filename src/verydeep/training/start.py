@@ -1,12 +1,13 @@
 """What a recipe's run starts from: a net with its first weights, and an optimiser over what is trained."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 
 from verydeep.data.statistics import Statistics
 from verydeep.nets.graft import graft
@@ -14,6 +15,7 @@ from verydeep.nets.initialise import initialise
 from verydeep.nets.net import Net
 from verydeep.nets.registry import NETS, create_net, load_own_net
 from verydeep.training.log import Say
+from verydeep.training.muon import Muon
 from verydeep.training.recipe import Recipe
 from verydeep.weights.files import put
 
@@ -79,22 +81,40 @@ def set_colours(net: Net, recipe: Recipe, statistics: Statistics) -> None:
         net.std.copy_(torch.from_numpy(deviations).clamp(min=1)[:, None, None])  # pictures of one colour deviate by 0
 
 
-def make_optimizer(net: Net, recipe: Recipe) -> SGD:
+def make_optimizer(net: Net, recipe: Recipe) -> Optimizer:
     """Gradient descent with momentum, with L2 on the weights and by choice on the rest.
 
     Source: section 3.1. Decision: docs/decisions/051-weight-decay-and-velocity.md.
     """
     settings = recipe.optimizer
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    kinds = {layer.name: layer.kind for layer in net.plan}
+    groups: dict[Group, list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
-            times = settings.last_layer if name.partition(".")[0] in net.heads else 1.0
-            groups.setdefault((parameter.dim() > 1, times), []).append(parameter)  # biases, scales and shifts: one axis
+            layer, matrix = name.partition(".")[0], parameter.dim() > 1  # biases, scales and shifts have one axis
+            is_shift = kinds.get(layer) == "norm" and name.endswith(".bias")
+            group = Group(
+                times=settings.last_layer if layer in net.heads else settings.shifts if is_shift else 1.0,
+                weight_decay=settings.weight_decay * (matrix or settings.decay_biases)
+                / (settings.shifts if is_shift else 1),
+                orthogonal=settings.kind == "muon" and matrix and layer not in net.heads,
+            )  # fmt: skip
+            groups.setdefault(group, []).append(parameter)
+    found = [{"params": some, **group._asdict()} for group, some in groups.items()]
+    if settings.kind == "muon":
+        return Muon(found, lr=settings.learning_rate, momentum=settings.momentum)
     return SGD(
-        [{"params": some, "weight_decay": settings.weight_decay * (matrices or settings.decay_biases), "times": times}
-         for (matrices, times), some in groups.items()],
-        lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov, fused=supports_fused(net),
+        found, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov,
+        fused=supports_fused(net),
     )  # fmt: skip
+
+
+class Group(NamedTuple):
+    """What parameters that are moved alike have in common: the rate in multiples of the net's, the decay, the way."""
+
+    times: float
+    weight_decay: float
+    orthogonal: bool
 
 
 def class_weights(labels: Int64[np.ndarray, " n"], classes: int, recipe: Recipe) -> Float32[Tensor, " k"] | None:
