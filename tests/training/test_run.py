@@ -29,6 +29,7 @@ from verydeep.nets.registry import create_net, load_net
 from verydeep.training.loop import Step
 from verydeep.training.recipe import read_recipe
 from verydeep.training.run import Run, train
+from verydeep.training.views import ROUNDS
 from verydeep.weights.files import load
 
 EVERY_STEP = {"checkpoint_minutes": 0.0}
@@ -173,8 +174,8 @@ def test_a_whitening_layer_is_measured_on_the_crops_that_training_shows(small, c
                    views={"smallest_side": None, "method": "shift", "rgb_shift": 0.0})  # fmt: skip
     net, _ = load_net(train(recipe, run=tmp_path / "run").folder)
     pictures = open_dataset(cifar, "train")
-    with closing(Feed(pictures, ShiftedViews(32, 2), 20, seed=recipe.seed)) as feed:  # 20 pictures: 5,000 in 250 epochs
-        crops = [batch.views for epoch in range(250) for batch in feed.batches(epoch)]
+    with closing(Feed(pictures, ShiftedViews(32, 2), 20, seed=recipe.seed)) as feed:
+        crops = [batch.views for epoch in range(ROUNDS) for batch in feed.batches(epoch)]
     again = create_net("cifar-fast", width=0.05, classes=net.classes)
     again.mean, again.std = net.mean, net.std
     again.whiten(crops)

@@ -32,7 +32,7 @@ class Whitened(Stack):
     whitens = CROPS
 
     @torch.no_grad()
-    def whiten(self, crops: Iterable[UInt8[Tensor, "n 3 c c"]]) -> None:
+    def whiten(self, crops: Iterable[UInt8[Tensor, "_ 3 c c"]]) -> None:
         """Let the first layer project patches on their principal axes, both ways, each of variance 1 (section 3.2)."""
         first = cast(nn.Conv2d, next(self.children()))
         values = 3 * WHITENING**2

@@ -159,7 +159,7 @@ class Net(nn.Module, OnHub):
         """Class scores of all that is trained: the net's, then those of its side heads, if it has been given any."""
         return [self(pixels)]
 
-    def whiten(self, crops: Iterable[UInt8[Tensor, "n 3 c c"]]) -> None:
+    def whiten(self, crops: Iterable[UInt8[Tensor, "_ 3 c c"]]) -> None:
         """Measure what of the net is not learned on crops of the training pictures; most nets have nothing of it."""
 
     def add_side_heads(self) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import count
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -24,6 +23,7 @@ from verydeep.pictures.views import nine_at_two_sizes
 from verydeep.training.recipe import SMALL, Recipe
 
 AT_ONCE = 500  # crops that a net measures itself on
+ROUNDS = 36  # uses of each picture for it, at most: as many as nagadomi has views
 
 
 def training_views(recipe: Recipe, statistics: Statistics, boxes: Boxes | None = None) -> Views:
@@ -58,10 +58,10 @@ def training_views(recipe: Recipe, statistics: Statistics, boxes: Boxes | None =
 def training_crops(
     net: Net, pictures: Dataset, views: Views, seed: int, threads: int
 ) -> Iterator[UInt8[Tensor, "n 3 c c"]]:
-    """As many crops as a net is to be shown before it is trained, uint8 n 3 c c: those of the first epochs."""
+    """The crops that a net is to be shown before it is trained: those of the first epochs, at most `ROUNDS`."""
     shown = 0
     with closing(Feed(pictures, views, AT_ONCE, seed=seed, threads=threads, bad_pictures="skip")) as feed:
-        for epoch in count():
+        for epoch in range(ROUNDS):
             for batch in feed.batches(epoch):
                 yield batch.views[: net.whitens - shown]
                 shown += len(batch)
