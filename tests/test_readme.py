@@ -13,7 +13,7 @@ from verydeep.training.recipe import parse_recipe
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-ELSEWHERE = ("make ", "pip ", "python -m verydeep demo")  # what sets up; the demo has a test of its own
+ELSEWHERE = ("make ", "pip ", "python -m verydeep demo", "verydeep serve")  # sets up, or has tests of its own
 
 
 def blocks(language):

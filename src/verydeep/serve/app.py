@@ -55,7 +55,7 @@ class Limits:
         seconds: longer than so many for a file to arrive.
     """
 
-    megabytes: float = 32.0
+    megabytes: int | float = 32
     megapixels: float = 64.0
     aspect: int = 8
     waiting: int = 8

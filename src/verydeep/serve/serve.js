@@ -4,7 +4,7 @@
 
 const at = (id) => document.getElementById(id);
 const SHADE = [6, 24, 38]; // laid over the picture where the net does not see the class
-const DARKEST = 0.86;
+const DARKEST = 0.75;
 const MAP_SIDE = 320; // px of the drawn map, which the browser enlarges
 let answer = null;
 let latest = 0; // of several photographs the last one counts
@@ -82,9 +82,10 @@ function show() {
   document.body.classList.add("answered");
   at("answer").hidden = false;
   at("picture").src = picture.address;
-  at("picture").classList.toggle("small", picture.width < 384);
+  at("stage").style.setProperty("--ratio", picture.width / picture.height);
+  at("stage").style.setProperty("--px", `${picture.width}px`);
   at("classes").replaceChildren(at("classes").firstElementChild, ...classes.slice(0, 5).map(choice));
-  const sizes = maps.map((map, index) => pick("size", index, index === 0, ["far", "nearer", "near"][index]));
+  const sizes = maps.map((map, index) => pick("size", index, index === 0, ["far", "middle", "near"][index]));
   at("sizes").replaceChildren(...sizes);
   at("sizes").hidden = maps.length < 2;
   at("box-control").hidden = classes.every((each) => !each.box);
@@ -167,7 +168,7 @@ function draw() {
   context.putImageData(image, 0, 0);
 }
 
-// The value at a place of the picture, down and across as shares of it: between the nearest four positions.
+// The value at a place of the picture, down and across as shares of it: between the nearest four positions, smoothly.
 function between(map, values, down, across) {
   const [top, rest] = split((down - map.first[0]) / map.step[0], values.length);
   const [left, beside] = split((across - map.first[1]) / map.step[1], values[0].length);
@@ -178,7 +179,8 @@ function between(map, values, down, across) {
 function split(place, count) {
   const inside = Math.min(Math.max(place, 0), count - 1);
   const whole = Math.min(Math.floor(inside), Math.max(count - 2, 0));
-  return [whole, inside - whole];
+  const rest = inside - whole;
+  return [whole, rest * rest * (3 - 2 * rest)];
 }
 
 at("stage").addEventListener("pointermove", (event) => {

@@ -17,7 +17,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    megabytes: float = 32.0,
+    megabytes: int | float = 32,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve the page on some nets until Ctrl-C.

@@ -28,10 +28,9 @@ from verydeep.studies.report import thumbnail
 BEST = 5  # classes of each way of looking that are shown
 LONGEST = 1280  # px of the picture as it comes back
 WORDS = {  # for people
-    "centre": "the square in the middle",
-    "ten-crop": "ten squares",
-    "dense": "every position",
-    "multi-crop": "fifty squares a scale",
+    "centre": "centre crop",
+    "ten-crop": "ten crops",
+    "multi-crop": "many crops",
 }
 
 
@@ -53,7 +52,7 @@ class ServedNet:
     card: Mapping[str, Any] = field(default_factory=dict)
     protocols: Sequence[Protocol] = ()
     localisers: Sequence[Localiser] = ()
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def credentials(self) -> str:
@@ -189,7 +188,7 @@ def where_of(each: PositionMap) -> dict[str, Any]:
     return {"smallest_side": each.smallest_side, "first": list(each.first), "step": list(each.step)}
 
 
-def shares(box: Sequence[float], height: int, width: int) -> list[float]:
+def shares(box: Sequence[int | float], height: int, width: int) -> list[float]:
     """A box in pixels as shares of the picture: left, top, right, bottom."""
     return [box[0] / width, box[1] / height, box[2] / width, box[3] / height]
 

@@ -168,6 +168,16 @@ def crops_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def serve_lines(rows: Sequence[Row]) -> list[str]:
+    """How long it takes from the drop of a photograph on the page of `verydeep serve` to its answer."""
+    lines = ["| net | photograph | seconds, median (least–most) | times | machine |", "| --- | --- | --: | --: | --- |"]
+    for row in rows:
+        seconds = f"{row['median']:.2f} ({row['least']:.2f}–{row['most']:.2f})"
+        machine = f"{row['machine']['processor']}, {row['threads']} threads"
+        lines.append(f"| {' | '.join((row['net'], row['photograph'], seconds, str(row['times']), machine))} |")
+    return lines
+
+
 # Tables by arithmetic, of the nets that stand in place of files.
 COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
     "nets": net_lines,
@@ -181,6 +191,7 @@ TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
     "dense": dense_lines,
     "epochs": epoch_lines,
     "errors": error_lines,
+    "serve": serve_lines,
     "speed": speed_lines,
     "voc": voc_lines,
 }
