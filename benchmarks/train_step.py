@@ -140,8 +140,8 @@ def describe(batch: int) -> dict[str, Any]:
     import torchvision
 
     import verydeep
-    from machine import convolution_peak, describe_machine
-    from verydeep.device import choose_compute, keep_pages
+    from machine import describe_machine
+    from verydeep.device import choose_compute, convolution_peak, keep_pages
     from verydeep.nets.layers import place
 
     keep_pages()
@@ -155,7 +155,10 @@ def describe(batch: int) -> dict[str, Any]:
         "torchvision": torchvision.__version__,
         "default": str(compute.data_type).removeprefix("torch."),
         "why": compute.why,
-        "peak": {"float32": convolution_peak(torch.float32), "bfloat16": convolution_peak(torch.bfloat16)},
+        "peak": {
+            str(kind).removeprefix("torch."): convolution_peak(torch.device("cpu"), kind)
+            for kind in (torch.float32, torch.bfloat16)
+        },
         "operations": 2 * batch * (3 * sum(others) + 2 * first),  # the pixels need no gradient
     }
 

@@ -121,6 +121,28 @@ def make_block(device: torch.device, data_type: torch.dtype, layout: torch.memor
 
 
 @cache
+def convolution_peak(device: torch.device, data_type: torch.dtype) -> float:
+    """Gigaflop a second of the fastest 3 × 3 convolution forward, channels last, that is found among some sizes.
+
+    It takes about a second. A step's share of it says how much of a training is not convolution.
+    """
+    rates = []
+    for channels, side in ((64, 112), (128, 112), (256, 56), (512, 28)):
+        maps = torch.ones(4, channels, side, side, device=device, dtype=data_type)
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        convolution = nn.Conv2d(channels, channels, 3, padding=1, device=device, dtype=data_type)
+        convolution.to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            for _ in range(8):  # the first prepares kernels
+                start = time.perf_counter()
+                convolution(maps)
+                if device.type != "cpu":
+                    torch.accelerator.synchronize(device)
+                rates.append(2 * 9 * channels**2 * side**2 * len(maps) / (time.perf_counter() - start) / 1e9)
+    return max(rates)
+
+
+@cache
 def keep_pages() -> bool:
     """Tell glibc to keep the memory that it has, and to take it in huge pages, for the whole process from now on.
 

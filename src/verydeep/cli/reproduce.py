@@ -30,6 +30,7 @@ def reproduce(
     minutes: Annotated[
         float | None, Option(min=0, metavar="MINUTES", help="Begin no run that would take longer than what is left.")
     ] = None,
+    full: Annotated[bool, Option("--full", help="Also what takes days: the same as --set full=true.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print what remains and how long it takes; do nothing.")] = False,
     device: Device = "auto",
     json: Json = None,
@@ -45,7 +46,7 @@ def reproduce(
     from verydeep.studies.reproduce import prepare, reproduce
     from verydeep.studies.tables import finding_sheet, sheets
 
-    parameters = dict(as_pair(text) for text in set_)
+    parameters = dict(as_pair(text) for text in set_) | ({"full": "true"} if full else {})
     bench = prepare(study, data, folder=folder, parameters=parameters, device=device)
     if dry_run:
         steps = bench.plan()

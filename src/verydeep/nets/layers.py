@@ -131,6 +131,15 @@ def count_macs(layers: Sequence[Layer], crop: int) -> int:
     return sum(placed.macs for placed in place(layers, crop))
 
 
+def count_training_operations(layers: Sequence[Layer], crop: int) -> int:
+    """Operations of a training step for one picture of side `crop`, two for each multiply-add, biases left out.
+
+    Forward; the gradient of the weights, unless they are fixed; and of the inputs, unless these are pixels.
+    """
+    weighty = [placed for placed in place(layers, crop) if placed.layer.has_weights]
+    return sum(2 * placed.macs * (1 + (not placed.layer.fixed) + (placed is not weighty[0])) for placed in weighty)
+
+
 def count_weight_layers(layers: Sequence[Layer]) -> int:
     """Layers with weights, as papers count depth: those that follow each other on the longest way to the last one."""
     depth, before = {"": 0}, ""

@@ -12,7 +12,7 @@ from rich.table import Table
 from verydeep.data.dataset import Dataset
 from verydeep.evaluation.cost import costs
 from verydeep.evaluation.protocol import parse
-from verydeep.nets.layers import count_macs
+from verydeep.nets.layers import count_macs, count_training_operations
 from verydeep.nets.registry import NETS, create_net
 from verydeep.studies.results import Job, Results
 from verydeep.studies.study import Study, Trial
@@ -177,6 +177,12 @@ def macs_of(recipe: Recipe) -> int:
     """Multiply-adds of a recipe's net for one crop; its classes, few as they are, are left out."""
     layers = NETS[recipe.net].build(num_classes=1, width=recipe.width, crop=recipe.crop, hidden=recipe.hidden)
     return count_macs(tuple(layers), recipe.crop)
+
+
+def operations_of(recipe: Recipe) -> int:
+    """Operations of a training step of a recipe's net for one crop; its classes, few as they are, are left out."""
+    layers = NETS[recipe.net].build(num_classes=1, width=recipe.width, crop=recipe.crop, hidden=recipe.hidden)
+    return count_training_operations(tuple(layers), recipe.crop)
 
 
 def remaining(steps: Sequence[Step]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from verydeep.data.dataset import Dataset
 from verydeep.data.statistics import Statistics
+from verydeep.device import choose_compute, convolution_peak
 from verydeep.errors import StudyError, VerydeepError
 from verydeep.evaluation.cost import costs
 from verydeep.evaluation.error_table import ErrorTable, error_row
@@ -24,7 +25,7 @@ from verydeep.localisation.locate import Localiser
 from verydeep.localisation.measure import best_single_box, error_of, right_always, right_with_known_class
 from verydeep.nets.net import Net
 from verydeep.nets.registry import load_own_net, read_net, save_net
-from verydeep.studies.plan import Step, fused, jobs, macs_of, plan, remaining
+from verydeep.studies.plan import Step, fused, jobs, macs_of, operations_of, plan, remaining
 from verydeep.studies.results import Job, Results, read_json, write_json
 from verydeep.studies.signals import signals
 from verydeep.studies.study import Parameter, Study, Trial, read_study, scale_protocol
@@ -205,6 +206,7 @@ class Bench:
     def train(self, job: Job, say: Say, show: Callable[[Moment], None]) -> None:
         """Train a run, and keep its weights and what is known of it."""
         recipe = self.recipe(job)
+        peak = self.peak(recipe) if self.study.speed else None
         kept = Run(self.results.work(job)).recipe
         if kept.exists() and not first_difference(read_recipe(kept).model_copy(update={"start": recipe.start}), recipe):
             write_atomically(kept, recipe.to_toml().encode())  # the study's folder may have moved meanwhile
@@ -220,11 +222,18 @@ class Bench:
             "study": self.study.name, "run": job.name, "seed": job.seed, "net": recipe.net,
             "starts_from": self.study.runs[job.name].start, "images": len(self.pictures),
             "watched": self.watched.fingerprint(), "views": len(self.pictures) * len(epochs),
-            "macs": macs_of(recipe), "parameters": sum(each.numel() for each in net.parameters()),
+            "macs": macs_of(recipe), "operations": operations_of(recipe), "peak": peak,
+            "parameters": sum(each.numel() for each in net.parameters()),
             "seconds": epochs[-1]["seconds"], "epochs": epochs, "losses": thinned(run),
             "signals": self.signals(recipe, run) if self.study.signals else {},
             "environment": run.noted, "recipe": self.study.recipe_of(job.name, job.seed).model_dump(exclude_none=True),
         })  # fmt: skip
+
+    def peak(self, recipe: Recipe) -> float:
+        """Gigaflop a second of convolutions alone, in the data type that the recipe trains in here."""
+        wished = recipe.compute
+        compute = choose_compute(wished.device, wished.data_type, wished.layout)
+        return round(convolution_peak(compute.device, compute.data_type), 1)
 
     def signals(self, recipe: Recipe, run: Run) -> dict[str, Any]:
         """The signals of a net before its training and after it."""

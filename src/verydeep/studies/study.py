@@ -16,7 +16,7 @@ from verydeep.errors import ProtocolError, RecipeError, StudyError
 from verydeep.evaluation.protocol import parse
 from verydeep.nets.registry import NETS
 from verydeep.studies.published import TABLES
-from verydeep.training.recipe import Listed, Recipe, Table, parse_recipe
+from verydeep.training.recipe import Listed, Recipe, Table, parse_recipe, read_values
 
 PAPERS_CROP = 224  # px; sides in a study are the paper's, and are scaled with the crop. Source: section 2.1
 
@@ -37,7 +37,9 @@ class Trial(NamedTuple):
 class StudyRun(Table):
     """A training of the graph, once for every seed. Source: section 3.1 (the chain of starts)."""
 
-    recipe: dict[str, Any] = Field({})  # what differs from the recipe of the whole study
+    like: str | None = None  # a recipe that the package brings, from which that of the whole study differs
+    recipe: dict[str, Any] = Field({})  # what differs from these
+    when: bool = True  # whether the run is one of the study; such as "$full"
     graft: str | None = None  # the run whose layers of the same names it starts from
     weights: str | None = None  # the run of the same net whose weights it starts from
     seeds: int = Field(1, ge=1)
@@ -88,6 +90,7 @@ class Study(Table):
     recipe: dict[str, Any] = Field({})  # of every run
     runs: dict[str, StudyRun]
     splits: Texts = ("val",)  # that the runs are tested on; of "train" as many pictures as are watched
+    speed: bool = False  # whether the peak of convolutions is measured before each training
     signals: bool = False  # whether activations and gradients of every layer are measured, before training and after
     fusions: dict[str, Fusion] = Field({})
     tables: Texts = ()
@@ -102,7 +105,8 @@ class Study(Table):
             start: the file of the net that it starts from; by default the run's name stands for it.
         """
         planned = self.runs[run]
-        values = merge(self.recipe, planned.recipe)
+        like = read_values(planned.like) if planned.like else {}
+        values = merge(merge(like, self.recipe), planned.recipe)
         crop = values.get("crop", PAPERS_CROP)
         views = dict(values.get("views", {}))
         for key in {"smallest_side", "scale_jitter", "sides", "side_jitter"} & views.keys():
@@ -176,12 +180,14 @@ def read_study(where: str | Path, parameters: Mapping[str, Parameter | str] | No
         StudyError: it cannot be read, or does not hold together: a circle, a missing run, an unknown table, parameter,
             key or protocol, an impossible recipe.
     """
-    values = read_values(where)
+    values = read_graph(where)
     known = values.get("parameters", {})
     chosen = {key: as_parameter(key, value, known, where) for key, value in (parameters or {}).items()}
     values["parameters"] = known | chosen
+    values = substitute(values, values["parameters"], str(where))
+    values["runs"] = {name: run for name, run in values.get("runs", {}).items() if run.get("when", True) is not False}
     try:
-        study = Study.model_validate({"name": Path(where).stem} | substitute(values, values["parameters"], str(where)))
+        study = Study.model_validate({"name": Path(where).stem} | values)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
@@ -195,7 +201,7 @@ def read_study(where: str | Path, parameters: Mapping[str, Parameter | str] | No
     return study
 
 
-def read_values(where: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_graph(where: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a file says, on top of the study that it says it is like."""
     file = Path(where)
     if not file.is_file() and str(where) in studies():
@@ -211,7 +217,7 @@ def read_values(where: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"study {where}: is not TOML ({error})") from None
     like = values.pop("like", None)
-    return values if like is None else merge(read_values(like, (*above, str(file))), values)
+    return values if like is None else merge(read_graph(like, (*above, str(file))), values)
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

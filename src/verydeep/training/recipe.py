@@ -240,19 +240,27 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises:
         RecipeError: it cannot be read, has an unknown key, an impossible value or lacks a key; reported in this order.
     """
+    return parse_recipe(read_values(path), str(path))
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """What a recipe says, unchecked: of a TOML file, or of one of those that the package brings, by its name.
+
+    Raises:
+        RecipeError: it cannot be read, or is not TOML.
+    """
     file = Path(path)
     name = file.name.removesuffix(".toml")
     if not file.is_file() and name in recipes():
         file = recipes()[name]
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(
             f"{path}: cannot be read ({error.strerror}); give a recipe in TOML, or one of {', '.join(recipes())}"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: is not TOML ({error})") from error
-    return parse_recipe(values, str(path))
 
 
 def recipes() -> dict[str, Path]:
