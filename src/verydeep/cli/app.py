@@ -20,6 +20,7 @@ from verydeep.cli.features import features
 from verydeep.cli.fuse import fuse
 from verydeep.cli.localise import localise
 from verydeep.cli.nets import nets
+from verydeep.cli.numbers import TakesNumbers
 from verydeep.cli.options import is_first
 from verydeep.cli.predict import predict
 from verydeep.cli.report import report
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 for command in (demo, nets, train, transfer, evaluate, fuse, predict, features, reproduce, report, serve):
-    app.command()(command)
+    app.command(cls=TakesNumbers)(command)
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 app.add_typer(localise, name="localise")
