@@ -232,7 +232,12 @@ def fades(layers: Sequence[Mapping[str, Any]], key: str, *, down: bool = False) 
 
 
 def leaderboard_sheet(study: Study, results: Results) -> Sheet:
-    """Accuracies of every test and fusion among those of the contest of 2014, the best first."""
+    """Accuracies of every test and fusion of a study among those of the contest of 2014."""
+    return leaderboard(list(standings(study, results)))
+
+
+def leaderboard(standings: Sequence[Mapping[str, Any]]) -> Sheet:
+    """Rows of a leaderboard among those of the contest of 2014, the best first."""
     theirs = published()["cifar-10-2014"]
     lines: list[tuple[float, tuple[str, ...]]] = []
     for row in theirs["rows"]:
@@ -240,7 +245,7 @@ def leaderboard_sheet(study: Study, results: Results) -> Sheet:
         shown = f"{100 * low:.2f}" if low == high else f"{100 * low:.2f}–{100 * high:.2f}"
         who = f"{row['rank']}. {row['team']}, {row['what']}" if row["what"] else f"{row['rank']}. {row['team']}"
         lines.append((low - row["rank"] / 1e6, (who, "Kaggle 2014", shown, "", "", "")))
-    for ours in standings(study, results):
+    for ours in standings:
         spread = f" ± {100 * ours['accuracy_std']:.2f}" if ours["seeds"] > 1 else ""
         minutes = "" if ours["minutes_mean"] is None else f"{ours['minutes_mean']:.1f}"
         share = "" if ours["flop_share_of_peak"] is None else f"{100 * ours['flop_share_of_peak']:.0f}"
