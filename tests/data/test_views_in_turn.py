@@ -2,7 +2,8 @@ import numpy as np
 
 from verydeep.data.views_in_turn import ViewsInTurn
 from verydeep.pictures.crop import take
-from verydeep.pictures.views import View, nine_at_two_sizes
+from verydeep.pictures.resize import rescale
+from verydeep.pictures.views import View, corners_and_centre_of_square, nine_at_two_sizes
 
 
 def test_in_thirty_six_epochs_a_picture_is_seen_in_each_of_its_views_once(small_pictures, made):
@@ -18,6 +19,15 @@ def test_in_thirty_six_epochs_a_picture_is_seen_in_each_of_its_views_once(small_
         ]
         assert sorted(view.tobytes() for view in seen) == sorted(view.tobytes() for view in due)
         assert [view.tobytes() for view in seen] != [view.tobytes() for view in due]  # and in an order of its own
+
+
+def test_ten_crops_of_the_rescaled_picture_come_in_ten_epochs(small_pictures, made):
+    data, views = small_pictures(2, 40), ViewsInTurn(24, corners_and_centre_of_square, 32)
+    seen = {made(views, data, [1], 7, epoch).views[0].tobytes() for epoch in range(10)}
+    rescaled = rescale(data.picture(1), 32)
+    places = [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)]
+    windows = [rescaled[top : top + 24, left : left + 24] for top, left in places]
+    assert seen == {np.ascontiguousarray(w).tobytes() for window in windows for w in (window, window[:, ::-1])}
 
 
 def test_pictures_do_not_depend_on_those_beside_them(small_pictures, made):

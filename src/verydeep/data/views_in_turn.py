@@ -11,6 +11,7 @@ from verydeep.data.dataset import Dataset
 from verydeep.data.uses import Bad, Made, Use, Views, generator
 from verydeep.errors import PictureError
 from verydeep.pictures.crop import take
+from verydeep.pictures.resize import rescale
 from verydeep.pictures.views import View
 
 
@@ -20,9 +21,11 @@ class ViewsInTurn(Views):
 
     Attributes:
         look: from height, width and crop to the views of a picture, as many of every picture.
+        smallest_side: that pictures are rescaled to, px; None: they stay as they are.
     """
 
     look: Callable[[int, int, int], Sequence[View]]
+    smallest_side: int | None = None
 
     def fill(self, dataset: Dataset, indices: Int64[np.ndarray, " n"], use: Use, made: Made) -> Bad:
         """Make one view of each of some pictures: see `Views.fill`."""
@@ -31,6 +34,8 @@ class ViewsInTurn(Views):
         for place, index in enumerate(indices.tolist()):
             try:
                 picture = dataset.picture(index)
+                if self.smallest_side:
+                    picture = rescale(picture, self.smallest_side)
                 height, width, _ = picture.shape
                 views = self.look(height, width, self.crop)
                 turns, turn = divmod(use.epoch, 2 * len(views))

@@ -23,6 +23,7 @@ from verydeep.pictures.views import (
     View,
     centre_crop,
     corners_and_centre,
+    corners_and_centre_of_square,
     grid,
     nine_at_two_sizes,
     shifted,
@@ -38,14 +39,6 @@ from verydeep.pictures.views import (
 def centre(height: int, width: int, crop: int) -> Sequence[View]:
     """The crop in the middle. Source: section 2.3 (the control of B)."""
     return [centre_crop(height, width, crop)]
-
-
-def ten_crop(height: int, width: int, crop: int) -> Sequence[View]:
-    """The corners and the centre of the central square: ten with their mirror images.
-
-    Source: Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks", sections 2, 4.1.
-    """
-    return corners_and_centre(squares(height, width)[1], crop)
 
 
 def dense(height: int, width: int, crop: int) -> Sequence[View]:
@@ -107,7 +100,7 @@ class Method:
 
 METHODS: Mapping[str, Method] = {
     "centre": Method(centre, mirror=False),
-    "ten-crop": Method(ten_crop),
+    "ten-crop": Method(corners_and_centre_of_square),
     "dense": Method(dense),
     "fine": Method(fine),
     "multi-crop": Method(multi_crop),

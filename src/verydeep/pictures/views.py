@@ -86,6 +86,14 @@ def corners_and_centre(square: View, crop: int) -> list[View]:
     return [replace(view, top=square.top + view.top, left=square.left + view.left) for view in inside[::2]]
 
 
+def corners_and_centre_of_square(height: int, width: int, crop: int) -> list[View]:
+    """The corners and the centre of the central square.
+
+    Source: Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks", sections 2, 4.1.
+    """
+    return corners_and_centre(squares(height, width)[1], crop)
+
+
 def shifted(height: int, width: int, crop: int) -> list[View]:
     """The crop in the middle, twice, and moved by a pixel up and to the left, and down and to the right.
 

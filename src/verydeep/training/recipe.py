@@ -77,7 +77,7 @@ class Schedule(Table):
 class Views(Table):
     """What becomes of a picture at each use. Source: section 3.1."""
 
-    method: Literal["crop", "random-resized", "shift", "distort", "nagadomi-36"] = "crop"
+    method: Literal["crop", "random-resized", "ten-crop", "shift", "distort", "nagadomi-36"] = "crop"
     smallest_side: Side | None = None  # S fixed, px; by default round(crop × 256 / 224)
     scale_jitter: Annotated[tuple[Side, Side] | None, Listed] = None  # S drawn from this range at each use, px
     area: Annotated[tuple[float, float], Listed] = (0.08, 1.0)  # of the method "random-resized"
@@ -163,7 +163,9 @@ class Recipe(Table):
             (low > high, f"views.scale_jitter is [{low}, {high}]; write the smaller side first"),
             (self.views.smallest_side and self.views.scale_jitter,
              "views.smallest_side and views.scale_jitter are both given; leave one out"),
-            (low < self.crop and self.views.method == "crop",
+            (self.views.method == "ten-crop" and low != high,
+             'views.method = "ten-crop" takes one scale; write views.smallest_side'),
+            (low < self.crop and self.views.method in ("crop", "ten-crop"),
              f"views.smallest_side is {low}, less than the crop, {self.crop}; use {self.crop} or more"),
             (not 0 < area[0] <= area[1] <= 1,
              f"views.area is {list(area)}; use two shares in (0, 1], the smaller one first"),

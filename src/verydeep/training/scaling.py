@@ -92,11 +92,11 @@ def predict(costs: Costs, processes: int) -> Prediction:
     computing_alone, *rest_alone = shares(costs, 1)[2:]
     alone, step = step_seconds(costs, computing_alone, *rest_alone), step_seconds(costs, computing, feed, reduce)
     useful = min(computing, computing_alone / processes)
-    each = {"computing": useful, "small shares": computing - useful, "all-reduce": reduce, "feed": feed}
-    if costs.beside and feed > computing + reduce:  # then the longer of the two is waited for
-        bottleneck = "feed"
-    else:
-        bottleneck = max(list(each)[: 3 if costs.beside else 4], key=lambda name: each[name])
+    each = {"computing": useful, "small shares": computing - useful, "all-reduce": reduce}
+    if not costs.beside:
+        each["feed"] = feed
+    elif feed > computing + reduce:  # the longer of the two is waited for
+        each = {"feed": feed}
     return Prediction(
         processes=processes,
         pictures=pictures,
@@ -108,7 +108,7 @@ def predict(costs: Costs, processes: int) -> Prediction:
         speed_up=alone / step,
         efficiency=alone / step / processes,
         memory=costs.fixed + part * costs.per_picture,
-        bottleneck=bottleneck,
+        bottleneck=max(each, key=lambda name: each[name]),
     )
 
 

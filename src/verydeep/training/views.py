@@ -19,7 +19,7 @@ from verydeep.errors import RecipeError
 from verydeep.localisation.targets import BoxViews
 from verydeep.nets.net import Net
 from verydeep.pictures.colour import RGBShift
-from verydeep.pictures.views import nine_at_two_sizes
+from verydeep.pictures.views import corners_and_centre_of_square, nine_at_two_sizes
 from verydeep.training.recipe import SMALL, Recipe
 
 AT_ONCE = 500  # crops that a net measures itself on
@@ -40,6 +40,8 @@ def training_views(recipe: Recipe, statistics: Statistics, boxes: Boxes | None =
                                   until=recipe.schedule.epochs - chosen.plain)  # fmt: skip
         case "nagadomi-36":
             return ViewsInTurn(recipe.crop, nine_at_two_sizes)
+        case "ten-crop":
+            return ViewsInTurn(recipe.crop, corners_and_centre_of_square, recipe.smallest_sides[0])
     views = TrainingViews(
         crop=recipe.crop,
         smallest_side=recipe.smallest_sides,
