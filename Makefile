@@ -8,11 +8,14 @@ PYTHON ?= python3
 demo: .venv/installed-package  ## the main job on the built-in pictures, into ./verydeep-demo
 	.venv/bin/verydeep demo
 
+# One thread a process, and a process a core: most of a test is Python. The tests of a file stay together, for their fixtures.
+TESTS = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist loadfile
+
 test: .venv/installed-test  ## every test
-	.venv/bin/python -m pytest
+	$(TESTS)
 
 quick: .venv/installed-test  ## the tests that take under a minute in all
-	.venv/bin/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 check: .venv/installed-check  ## format, lint, types, the direction of imports, docs/paper.md; writes nothing
 	.venv/bin/ruff format --check

@@ -28,7 +28,7 @@ def test_plots_take_their_colours_from_the_page(run_folder):
 
 def test_every_colour_of_the_style_has_a_name_in_the_page(run_folder):
     style = STYLE.read_text()
-    page = STYLE.with_name("page.html.jinja").read_text()
+    page = STYLE.with_name("house.css").read_text()
     for colour, name in NAMED_COLOURS.items():
         assert colour[1:] in style
         assert page.count(f"{name}:") == 2  # light and dark
