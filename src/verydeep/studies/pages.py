@@ -169,6 +169,22 @@ def crops_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def process_lines(rows: Sequence[Row]) -> list[str]:
+    """What two processes do beside one, and beside what the plan said of them."""
+    lines = [
+        "| images a second | one core | two processes | one with two threads | efficiency | machine |",
+        "| --- | --: | --: | --: | --: | --- |",
+    ]
+    for row in rows:
+        for what, name in (("train", "training"), ("test", "dense testing"), ("plan", "training, as planned")):
+            rates = (f"{row[what][key]:.1f}" if key in row[what] else ""
+                     for key in ("one_core", "two_processes", "two_threads"))  # fmt: skip
+            machine = "" if what == "plan" else f"{row['machine']['processor']}, {row['machine']['cores']} cores"
+            share = f"{100 * row[what]['efficiency']:.0f} %"
+            lines.append(f"| {' | '.join((name, *rates, share, machine))} |")
+    return lines
+
+
 def serve_lines(rows: Sequence[Row]) -> list[str]:
     """How long it takes from the drop of a photograph on the page of `verydeep serve` to its answer."""
     lines = ["| net | photograph | seconds, median (least–most) | times | machine |", "| --- | --- | --: | --: | --- |"]
@@ -199,6 +215,7 @@ TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
     "epochs": epoch_lines,
     "errors": error_lines,
     "leaderboard": leaderboard_lines,
+    "processes": process_lines,
     "serve": serve_lines,
     "speed": speed_lines,
     "voc": voc_lines,

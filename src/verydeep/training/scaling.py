@@ -3,8 +3,7 @@
 Every process computes its share of each batch, and all average their gradients, in a ring, before the weights move. The
 costs are seconds that were measured (`training.costs`); nothing here is. docs/scaling.md says what nobody could check.
 
-Source: section 3.3; Patarasuk & Yuan 2009, "Bandwidth optimal all-reduce algorithms for clusters of workstations",
-section 4.
+Source: section 3.3; Patarasuk & Yuan 2009, "Bandwidth optimal all-reduce algorithms for clusters of workstations".
 """
 
 from collections.abc import Mapping
