@@ -66,6 +66,19 @@ def test_a_run_without_validation_is_drawn(run_folder):
     draw_loss(Figure().subplots(), [], epochs)
 
 
+def test_a_localisers_errors_are_wrong_boxes():
+    epochs = [
+        {"step": 4, "loss": 1.0, "top1_error": 0.5, "validation_localisation_error": 0.3, "learning_rate": 0.1},
+        {"step": 8, "loss": 0.9, "top1_error": 0.4, "validation_localisation_error": 0.2, "learning_rate": 0.1},
+    ]
+    axes = Figure().subplots()
+    draw_error(axes, [], epochs)
+    assert axes.get_ylabel() == "wrong boxes, %"
+    assert list(axes.get_lines()[1].get_ydata()) == pytest.approx([30, 20])
+    draw_loss(axes, [], epochs)
+    assert axes.get_ylabel() == "loss of boxes"
+
+
 def test_steps_stand_between_the_ends_of_the_epochs():
     epochs = [{"step": 4}, {"step": 8}]
     assert epochs_done([{"step": 2}, {"step": 4}, {"step": 7}], epochs) == [0.5, 1.0, 1.75]

@@ -49,22 +49,27 @@ def draw_loss(axes: Axes, steps: Sequence[Record], epochs: Sequence[Record]) -> 
     losses = [record["loss"] for record in steps]
     axes.plot(epochs_done(steps, epochs), losses, color="C0", alpha=0.3, linewidth=0.8)
     (line,) = axes.plot(epochs_done(epochs, epochs), [record["loss"] for record in epochs], color="C0")
-    axes.set_ylabel("loss (cross-entropy), nats")
+    axes.set_ylabel("loss of boxes" if of_boxes(epochs) else "loss (cross-entropy), nats")
     label_ends(axes, [(line, "training")])
 
 
 def draw_error(axes: Axes, steps: Sequence[Record], epochs: Sequence[Record]) -> None:
-    """Draw the top-1 error of the training views and of the validation pictures."""
-    labelled = []
-    for key, label, colour in (("top1_error", "training", "C1"), ("validation_top1_error", "validation", "C0")):
+    """Draw the top-1 error of the training views and of the validation pictures; of a localiser its wrong boxes."""
+    labelled, watched = [], "validation_localisation_error" if of_boxes(epochs) else "validation_top1_error"
+    for key, label, colour in (("top1_error", "training", "C1"), (watched, "validation", "C0")):
         known = [record for record in epochs if record.get(key) is not None]
         per_cent = [100 * record[key] for record in known]
         if known:
             (line,) = axes.plot(epochs_done(known, epochs), per_cent, color=colour, marker=".")
             labelled.append((line, label))
-    axes.set_ylabel("top-1 error, %")
+    axes.set_ylabel("wrong boxes, %" if of_boxes(epochs) else "top-1 error, %")
     axes.set_ylim(bottom=0)
     label_ends(axes, labelled)
+
+
+def of_boxes(epochs: Sequence[Record]) -> bool:
+    """Whether a run was of a localiser, whose `top1_error` is the share of wrong boxes."""
+    return any("validation_localisation_error" in record for record in epochs)
 
 
 def draw_learning_rate(axes: Axes, steps: Sequence[Record], epochs: Sequence[Record]) -> None:

@@ -1,4 +1,4 @@
-"""The main job in minutes, on the built-in pictures: digits → net A → a deeper net grafted from it → an error table.
+"""The main job in minutes, on the built-in pictures: digits → net A → a deeper net grafted from it → errors; boxes.
 
 What `make demo` runs. It shows the bundled net on two real photographs, too, and ends with what to do next.
 """
@@ -16,11 +16,15 @@ from verydeep.errors import VerydeepError
 from verydeep.evaluation.error_table import ErrorTable, write_rows
 from verydeep.evaluation.posteriors import posteriors
 from verydeep.evaluation.predict import best_protocol, credentials, predict
+from verydeep.localisation.draw import draw
+from verydeep.localisation.localise import guess
+from verydeep.localisation.locate import Localiser
 from verydeep.nets.registry import bundled, read_net
 from verydeep.studies.report import Example, write_report
 from verydeep.studies.reproduce import reproduce
 from verydeep.studies.results import Job, Results
 from verydeep.studies.study import read_study
+from verydeep.studies.tables import box_sheet
 from verydeep.training.plan import BUNDLED
 from verydeep.training.run import Moment, Run
 
@@ -53,7 +57,7 @@ def demo(
         print_table: gets the error table.
 
     Returns:
-        The errors of both nets.
+        The errors of both nets, and of the boxes.
 
     Raises:
         VerydeepError: the folder cannot be used.
@@ -68,19 +72,24 @@ def demo(
         say("1. Makes the built-in pictures: real handwritten digits on pieces of real photographs")
         make_digits(digits)
     say("2. Trains net A, then net B, whose layers of the same names start from net A's, and tests both: by the centre "
-        "crop of a picture, on the whole of it densely, and densely at three scales")  # fmt: skip
+        "crop of a picture, on the whole of it densely, and densely at three scales; then a net from B that says where "
+        "the digit is")  # fmt: skip
     table = reproduce(STUDY, digits, folder=folder / "study", device=device, say=say, show=show)
     results = Results(folder / "study")
-    runs = [Run(results.work(Job(name, 0))) for name in ("a", "b")]
-    print_table(table)
+    a, b, boxes = (Run(results.work(Job(name, 0))) for name in ("a", "b", "boxes"))
+    named = ErrorTable([row for row in table.rows if "top1_error" in row])
+    located = box_sheet(results.study(), results)
+    print_table(named)
+    print_table(located.table())
     if json:
         write_rows(Path(json), table.rows)
     write_report(
         folder / "report.html",
         title="The demo: handwritten digits on photographs",
-        rows=table.rows,
-        runs=[run.folder for run in runs],
-        examples=examples(runs[-1], digits, device),
+        rows=named.rows,
+        sheets=[located],
+        runs=[run.folder for run in (a, b, boxes)],
+        examples=examples(b, boxes, digits, device),
         notes=[read_study(STUDY).about],
     )
     if BUNDLED in bundled():
@@ -104,15 +113,22 @@ def show_bundled(device: str, say: Callable[[str], None]) -> None:
         say(f"{Path(prediction.image).name}: {best}")
 
 
-def examples(run: Run, digits: Path, device: str) -> list[Example]:
-    """Pictures of the validation set, spread over it, with the five best classes."""
+def examples(run: Run, boxes: Run, digits: Path, device: str) -> list[Example]:
+    """Pictures of the validation set, spread over it, with the five best classes and the box of the best one."""
     net, _ = read_net(run.net)
     pictures = open_dataset(digits, split="val")
     chosen = pictures.subset(np.linspace(0, len(pictures) - 1, EXAMPLES).astype(int))
     study = read_study(STUDY)
     protocol = study.protocol_of(study.tests("b")[-1])
     found = posteriors(net, chosen, protocol, device=device)
+    localiser = Localiser(read_net(boxes.net)[0], study.protocol_of(study.tests("boxes")[0]))
+    things = guess(net, [localiser], chosen, protocol, count=1, device=device)
     return [
-        Example(chosen.picture(i), chosen.classes[chosen.labels[i]], found.best(i), caption=chosen.images[i])
+        Example(
+            np.asarray(draw(chosen.picture(i), things.of(i))),
+            chosen.classes[chosen.labels[i]],
+            found.best(i),
+            caption=chosen.images[i],
+        )
         for i in range(len(chosen))
     ]

@@ -16,6 +16,7 @@ from PIL import Image
 
 import verydeep
 from verydeep.studies.curves import curves, read_metrics
+from verydeep.studies.tables import Sheet
 
 THUMBNAIL = 320  # px, the longer side: sharp at twice the density of the page's 11 rem
 
@@ -35,6 +36,7 @@ def write_report(
     *,
     title: str,
     rows: Sequence[Mapping[str, Any]] = (),
+    sheets: Sequence[Sheet] = (),
     runs: Sequence[Path] = (),
     examples: Sequence[Example] = (),
     notes: Sequence[str] = (),
@@ -45,6 +47,7 @@ def write_report(
         path: the file to write; a finished report is there, or what was there before.
         title: what was done.
         rows: of an ErrorTable.
+        sheets: further tables, such as those of a study.
         runs: folders of runs.
         examples: pictures with what a net takes them for.
         notes: what a reader has to know besides, a sentence each, such as how many pictures training skipped.
@@ -61,6 +64,7 @@ def write_report(
         rows=complete,
         best=best,
         best_sentence=best and sentence(best),
+        sheets=sheets,
         runs=[describe_run(run) for run in runs],
         examples=[describe_example(example) for example in examples],
         notes=notes,
