@@ -110,6 +110,7 @@ def test_an_impossible_value_is_said_with_its_key(text, key, tmp_path):
         ("views.area = [0.5, 0.2]", "views.area is [0.5, 0.2]; use two shares in (0, 1]"),
         ("views.mirror = 'alternate'", 'views.mirror = "alternate" goes with views.method = "shift"'),
         ("views = {method = 'ten-crop', scale_jitter = [256, 512]}", 'views.method = "ten-crop" takes one scale'),
+        ("start.layers = 'convolutional'", "start.layers says which layers of start.weights are taken"),
         ("views.cutout = 3", 'views.cutout goes with views.method = "shift"; leave it out'),
         ("views = {method = 'shift', smallest_side = 256}", 'views.method is "shift"; leave out smallest_side,'),
         ("views = {method = 'shift', shift = 300}", "views.shift and views.cutout are less than the crop, 224 px"),

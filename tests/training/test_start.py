@@ -59,6 +59,19 @@ def test_a_net_that_starts_from_another_keeps_its_colours(tmp_path):
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in source.state_dict().items())
 
 
+def test_convolutions_alone_may_be_taken_from_a_net_with_other_hidden_layers(tmp_path):
+    source = create_net("vgg-a-bn", width=0.03, crop=32, hidden=20, classes=CLASSES)
+    save_net(tmp_path / "net.safetensors", source)
+    said = []
+    chosen = recipe(start={"weights": str(tmp_path / "net.safetensors"), "layers": "convolutional"})
+    net = start_net(chosen, CLASSES, said.append)
+    alike = {name for name, value in source.state_dict().items() if torch.equal(value, net.state_dict()[name])
+             if value.shape == net.state_dict()[name].shape}  # fmt: skip
+    assert {name for name in net.state_dict() if name.startswith(("conv", "norm"))} <= alike
+    assert not any(name.startswith("fc") and name.endswith("weight") for name in alike)
+    assert said[0].endswith("but for fc6, fc7, fc8: random, since only convolutions are taken")
+
+
 def test_weights_of_another_net_are_refused_with_the_layer(tmp_path):
     save_net(tmp_path / "b.safetensors", create_net("vgg-b-bn", width=0.03, crop=32, hidden=8, classes=CLASSES))
     with pytest.raises(WeightsError, match=r"b\.safetensors: conv1_2\.weight is not in this net"):

@@ -36,6 +36,7 @@ class Start(Table):
     deviation: float = Field(0.01, gt=0)  # of the law "paper"
     graft: str | None = None  # a run or a file of a shallower net, whose layers of the same names are taken
     weights: str | None = None  # a run, a file, or the bundled net, of the same net; other classes leave fc8 random
+    layers: Literal["all", "convolutional"] = "all"  # of `weights`, which are taken; then the others stay random
     train: Literal["all", "fully-connected", "last"] = "all"  # which layers are trained; the last gives the scores
     standardise: bool = False  # divide by the training pixels' deviation, which the paper does not
 
@@ -181,6 +182,8 @@ class Recipe(Table):
              "boxes and views.sides are both given; leave one out"),
             (self.boxes and self.regularisation.label_smoothing,
              "regularisation.label_smoothing is for classes; leave it out with boxes"),
+            (self.start.layers != "all" and not self.start.weights,
+             "start.layers says which layers of start.weights are taken; give both, or leave it out"),
             (self.views.mirror == "alternate" and self.views.method != "shift",
              'views.mirror = "alternate" goes with views.method = "shift"; write true or false'),
             (self.views.cutout and self.views.method != "shift",

@@ -52,12 +52,19 @@ def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool
         source = load_own_net(recipe.start.weights)[0]
         weights, own = source.state_dict(), net.state_dict()
         weights |= {name: value for name, value in own.items() if name not in net.tested()}  # side heads
-        if source.classes != net.classes:
-            weights |= {name: value for name, value in own.items() if name.partition(".")[0] in net.heads}
+        random, why = stays_random(net, source, recipe)
+        weights |= {name: value for name, value in own.items() if name.partition(".")[0] in random}
         put(net, weights, recipe.start.weights)
-        random = f", but for {net.heads[0]}, which stays random, since the classes are others"
-        say(f"{recipe.net}: starts from {recipe.start.weights}{random if source.classes != net.classes else ''}")
+        but = f", but for {', '.join(random)}: random, since {why}" if random else ""
+        say(f"{recipe.net}: starts from {recipe.start.weights}{but}")
     return net
+
+
+def stays_random(net: Net, source: Net, recipe: Recipe) -> tuple[tuple[str, ...], str]:
+    """The layers that do not start from another net's weights, and why."""
+    if recipe.start.layers == "convolutional":
+        return tuple(layer.name for layer in net.plan if layer.kind == "fc"), "only convolutions are taken"
+    return (net.heads, "the classes are others") if source.classes != net.classes else ((), "")
 
 
 def choose_trained(net: Net, recipe: Recipe) -> None:
