@@ -7,7 +7,7 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 
-from verydeep.cli.options import Data, Device, Json, Kind, Split, Threads, in_a_folder
+from verydeep.cli.options import Data, Device, Json, Kind, Split, Threads, in_a_folder, is_first
 from verydeep.cli.terminal import remark, show
 
 LOCALISERS = "A net trained with [boxes]: a run's folder, a file, or a bundled name; may be given several times."
@@ -74,6 +74,7 @@ def measure(
     from verydeep.localisation.draw import draw_cases
     from verydeep.localisation.localise import guess, judge, localisation_row, open_localiser, write_submission
     from verydeep.nets.registry import load_own_net
+    from verydeep.processes import processes
 
     loaded, card = load_own_net(net)
     if len(boxes) not in (0, 1, len(localiser)):
@@ -88,12 +89,12 @@ def measure(
                         batch=batch, threads=threads, progress=show_progress)  # fmt: skip
         if submission:
             write_submission(submission, guesses, read_classes(map_) if map_ else {})
-        if submission and (pictures.labels == -1).any():
+        if processes().any(submission is not None) and (pictures.labels == -1).any():
             show(str(submission))
             return
         rights = judge(guesses, localisers, pictures, device=device, batch=batch, progress=show_progress)
     row = localisation_row(guesses, localisers, pictures, rights)
-    if cases:
+    if cases and is_first():
         draw_cases(cases, pictures, rights)
     if row["bad_boxes"]:
         remark(f"{data}: bad boxes, mended or left out: {row['bad_boxes']}; see verydeep data check")

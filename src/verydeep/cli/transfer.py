@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from verydeep.cli.options import Device, Json, Threads, in_a_folder
+from verydeep.cli.options import Device, Json, Threads, in_a_folder, is_first
 from verydeep.cli.terminal import Interrupted, remark, show
 
 
@@ -95,6 +95,8 @@ def transfer(
             say=remark,
             progress=show_progress,
         )
+    if not is_first():  # of several processes, which describe and train together
+        return
     report.model.save(target)
     write_transfer(target / "report.html", report)
     if onnx:
@@ -125,6 +127,8 @@ def show_tuned(
             )  # fmt: skip
     except KeyboardInterrupt as interruption:
         raise Interrupted(str(interruption)) from None
+    if not is_first():
+        return
     write_evaluation(target / "report.html", table)
     if json:
         write_rows(json, table.rows)

@@ -29,6 +29,7 @@ from verydeep.nets.net import Net
 from verydeep.pictures.crop import take
 from verydeep.pictures.preset import OURS
 from verydeep.pictures.views import View
+from verydeep.processes import processes
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def locate(
 ) -> Found:
     """The best box of each wanted class in each picture.
 
+    Under torchrun each process takes its share of the pictures, and all get all boxes.
+
     Args:
         localisers: whose boxes are put together before they are merged.
         data: pictures.
@@ -100,6 +103,34 @@ def locate(
     Raises:
         LocalisationError: a localiser has no box for a class, or the scorer does not see what it sees.
     """
+    we = processes()
+    if we.count == 1:
+        return locate_here(localisers, data, wanted, classes, scorer, threshold, device, batch, threads, progress)
+    own = np.arange(len(data))[we.rank :: we.count]
+    found = locate_here(
+        localisers, data.subset(own), wanted[own], classes, scorer, threshold, device, batch, threads, progress
+    )
+    parts = []
+    for mine in (found.boxes, found.scores, found.sizes):
+        whole = np.zeros((len(data), *mine.shape[1:]), mine.dtype)
+        whole[own] = mine
+        parts.append(we.sum(torch.from_numpy(whole)).numpy())  # of which one process alone has each picture's
+    return Found(*parts)
+
+
+def locate_here(
+    localisers: Sequence[Localiser],
+    data: Dataset,
+    wanted: Int64[np.ndarray, "n c"],
+    classes: Sequence[str],
+    scorer: Net | None,
+    threshold: int | float,
+    device: str | torch.device,
+    batch: int | None,
+    threads: int | None,
+    progress: Progress | None,
+) -> Found:
+    """What `locate` gives, of pictures that this process alone looks at."""
     where = choose_device(device)
     if where.type == "cpu":
         keep_pages()

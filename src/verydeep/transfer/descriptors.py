@@ -9,6 +9,7 @@ Decision: docs/decisions/111-descriptors.md.
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,6 +31,7 @@ from verydeep.evaluation.room import make_room
 from verydeep.nets.net import Net
 from verydeep.nets.wrap import Wrapped
 from verydeep.pictures.preset import OURS
+from verydeep.processes import processes
 from verydeep.transfer.layer import describing_layer, describing_maps
 from verydeep.transfer.store import Store
 from verydeep.weights.files import checksum
@@ -106,6 +108,8 @@ def describe(
     progress: Callable[[int, int], None] | None = None,
 ) -> Float32[np.ndarray, "n d"]:
     """The descriptor of every picture, of length 1.
+
+    Under torchrun each process describes its share of the pictures, and all get all descriptors.
 
     Args:
         net: or several, whose descriptors are put behind each other; any that `load_net` gives, but for ONNX files.
@@ -185,7 +189,11 @@ def by_scale(
     threads: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Float32[np.ndarray, "n q d"]:
-    """Descriptors of each scale by itself, of any length, from the cache or made."""
+    """Descriptors of each scale by itself, of any length, from the cache or made.
+
+    Of several processes the first alone reads the cache, and each adds to it what it has made.
+    """
+    we = processes()
     where = choose_device(device)
     if where.type == "cpu":
         keep_pages()
@@ -202,14 +210,17 @@ def by_scale(
             made_of = {"weights": weights_of(net), "layer": way.layer, "mirror": way.mirror, "views": views.name,
                        "preset": str(preset), "orientation": data.orientation}  # fmt: skip
             for place, scale in enumerate(way.scales):
-                stores.append(Store(Path(cache), made_of | {"scale": scale}, dimensions))
+                stores.append(we.from_first(partial(Store, Path(cache), made_of | {"scale": scale}, dimensions)))
                 closes.enter_context(closing(stores[-1]))
-                done[:, place] = stores[-1].read(hashes, values[:, place])
+                if we.first:
+                    done[:, place] = stores[-1].read(hashes, values[:, place])
+            done = we.from_first(done.copy)
         room = make_room(net, where, batch, memory)
         columns = {scale: place for place, scale in enumerate(way.scales)}
         for scales, images in remaining(done, way.scales):
             shown = Protocol(views.name, scales, way.mirror)
-            seen = looks(data, shown, net.crop, threads or default_threads(), preset, images)
+            mine = images[we.rank :: we.count]
+            seen = looks(data, shown, net.crop, threads or default_threads(), preset, mine)
             for group in group_by_shape(seen, room.pixels):
                 pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
                 found = mean_maps(net, pictures.permute(0, 3, 1, 2), way, room).float().cpu().numpy()
@@ -228,7 +239,7 @@ def by_scale(
                     progress(int(done.mean(axis=1).sum()), len(data))
     if progress:
         progress(len(data), len(data))
-    return values
+    return we.sum(torch.from_numpy(values)).numpy()  # of which one process alone has each descriptor
 
 
 def remaining(done: Bool[np.ndarray, "n q"], scales: Sequence[int]) -> list[tuple[tuple[int, ...], list[int]]]:

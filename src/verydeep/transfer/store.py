@@ -65,7 +65,8 @@ class Store:
         row["content"], row["values"] = np.frombuffer(content, np.uint8), values
         row["checksum"] = zlib.crc32(values.astype("<f4").tobytes())
         try:
-            if self.file is None:  # one of its own for each process
+            if self.file is None:  # one of its own for each process, of several machines too
+                self.folder.mkdir(parents=True, exist_ok=True)
                 self.file = (self.folder / f"{time.time_ns():x}-{os.getpid()}.rows").open("xb", buffering=2**20)
             self.file.write(row.tobytes())
         except OSError as error:

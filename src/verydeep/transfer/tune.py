@@ -20,6 +20,7 @@ from verydeep.evaluation.error_table import ErrorTable
 from verydeep.evaluation.evaluate import evaluate
 from verydeep.evaluation.posteriors import Remark, default_threads, ignore
 from verydeep.nets.registry import load_own_net, read_net
+from verydeep.processes import processes
 from verydeep.training.plan import batch_size, passes
 from verydeep.training.recipe import Recipe, parse_recipe
 from verydeep.training.run import Moment, train
@@ -78,7 +79,8 @@ def tune_photographs(
     else:
         refuse_straddling(data, test)
     table = Path(run).with_name(f"{Path(run).name}-pictures.csv")
-    write_table(table, {"train": data, "test": test})
+    parts = {"train": data, "test": test}
+    processes().from_first(lambda: write_table(table, parts))
     batch = batch_size(len(data))
     rate, last = RATES[tune]
     epochs = passes(data, 10, 40, 10_000) if epochs is None else epochs
