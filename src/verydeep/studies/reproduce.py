@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from verydeep.localisation.locate import Localiser
 from verydeep.localisation.measure import best_single_box, error_of, right_always, right_with_known_class
 from verydeep.nets.net import Net
 from verydeep.nets.registry import load_own_net, read_net, save_net
+from verydeep.processes import processes
 from verydeep.studies.plan import Step, fused, jobs, macs_of, operations_of, plan, remaining
 from verydeep.studies.results import Job, Results, read_json, write_json
 from verydeep.studies.signals import signals
@@ -57,7 +59,8 @@ def reproduce(
 ) -> ErrorTable:
     """Do what remains of a study: train, test, fuse.
 
-    A run that fails is named, and those that do not need it go on. Several processes may work in one folder.
+    A run that fails is named, and those that do not need it go on. Several commands may work in one folder. Under
+    torchrun processes share each training and each test; they need the folder in common, and a run that fails ends all.
 
     Args:
         study: its name, such as "digits", or a TOML file.
@@ -82,34 +85,26 @@ def reproduce(
     bench = prepare(study, data, folder=folder, parameters=parameters, device=device)
     if bench.watched is None:
         raise StudyError(f"study {bench.study.name}: needs a data set; give one with --data")
-    bench.results.make(bench.study, bench.given)
-    bench.measure_baselines()
+    we = processes()
+
+    def begin() -> None:
+        bench.results.make(bench.study, bench.given)
+        bench.measure_baselines()
+
+    we.from_first(begin)
     until = None if minutes is None else time.monotonic() + 60 * minutes
     failed: dict[Job, Exception] = {}
     passed: set[Job] = set()  # taken by another process, or too long for the time that is left
     while True:
-        steps = bench.plan()
-        done = {step.job for step in steps if step.done}
-        step = next(
-            (step for step in steps if step.job not in done | failed.keys() | passed and done >= set(step.needs)), None
-        )
-        if step is None:
-            break
-        if until is not None and time.monotonic() + (step.seconds or 0) > until:
-            passed.add(step.job)
-            continue
-        with bench.results.lock(step.job) as free:
-            if not free:
-                passed.add(step.job)
-                continue
-            steps = bench.plan()  # once more: another process may have done it meanwhile
-            step = next(each for each in steps if each.job == step.job)
-            if step.done:
-                continue
-            say(f"{step.job} is next; {remaining(steps)}")
+        with ExitStack() as held:
+            step = we.from_first(partial(bench.choose, held, failed, passed, until, say))
+            if step is None:
+                break
             try:
                 bench.do(step, say, show, progress)
             except Exception as error:  # a mistake that can be mended, or a bug: the others go on first
+                if we.count > 1:
+                    raise  # since the other processes wait for this one
                 failed[step.job] = error
                 say(f"{step.job} failed: {error}")
     report_failures(bench, failed)
@@ -186,31 +181,79 @@ class Bench:
         compute = recipe.compute.model_copy(update={"device": self.device})
         return recipe.model_copy(update={"data": self.data, "compute": compute})
 
+    def choose(
+        self, held: ExitStack, failed: Mapping[Job, Exception], passed: set[Job], until: float | None, say: Say
+    ) -> Step | None:
+        """The job to do now, None where there is none; nobody else does it as long as `held` is open.
+
+        Args:
+            held: gets the job's lock.
+            failed: jobs that failed.
+            passed: jobs that are left to others or to another time; gets those that are found.
+            until: when to end, on the clock of `time.monotonic`.
+            say: is told the job.
+        """
+        while True:
+            steps = self.plan()
+            done = {step.job for step in steps if step.done}
+            ready = (step for step in steps if done >= set(step.needs))
+            step = next((step for step in ready if step.job not in done | failed.keys() | passed), None)
+            if step is None:
+                return None
+            if until is not None and time.monotonic() + (step.seconds or 0) > until:
+                passed.add(step.job)
+                continue
+            with ExitStack() as lock:
+                if not lock.enter_context(self.results.lock(step.job)):
+                    passed.add(step.job)
+                    continue
+                steps = self.plan()  # once more: another process may have done it meanwhile
+                step = next(each for each in steps if each.job == step.job)
+                if step.done:
+                    continue
+                say(f"{step.job} is next; {remaining(steps)}")
+                held.push(lock.pop_all())
+                return step
+
     def do(self, step: Step, say: Say, show: Callable[[Moment], None], progress: Progress) -> None:
         """Do what remains of a job."""
         if step.job.name in self.study.fusions:
             if self.study.fusions[step.job.name].boxes:
                 self.locate(step.job, progress)
             else:
-                self.fuse(step.job)
+                processes().from_first(partial(self.fuse, step.job))
             return
         if not step.trained:
             self.train(step.job, say, show)
         path = self.results.net(step.job, self.study)
-        remaining = [each for each in step.tests if self.results.row(step.job, each[0].protocol, each[1]) is None]
-        if remaining and not path.exists():
-            raise StudyError(f"{path}: is not here, but tests of it remain; remove {self.results.of(step.job)}")
-        for test, split in remaining:
+
+        def find_remaining() -> list[tuple[Trial, str]]:
+            found = [each for each in step.tests if self.results.row(step.job, each[0].protocol, each[1]) is None]
+            if found and not path.exists():
+                raise StudyError(f"{path}: is not here, but tests of it remain; remove {self.results.of(step.job)}")
+            return found
+
+        for test, split in processes().from_first(find_remaining):
             self.test(step.job, test, split, say, progress)
 
     def train(self, job: Job, say: Say, show: Callable[[Moment], None]) -> None:
         """Train a run, and keep its weights and what is known of it."""
-        recipe = self.recipe(job)
-        peak = self.peak(recipe) if self.study.speed else None
-        kept = Run(self.results.work(job)).recipe
-        if kept.exists() and not first_difference(read_recipe(kept).model_copy(update={"start": recipe.start}), recipe):
-            write_atomically(kept, recipe.to_toml().encode())  # the study's folder may have moved meanwhile
+        recipe, we = self.recipe(job), processes()
+
+        def begin() -> float | None:
+            kept = Run(self.results.work(job)).recipe
+            if kept.exists():
+                before = read_recipe(kept).model_copy(update={"start": recipe.start})
+                if not first_difference(before, recipe):
+                    write_atomically(kept, recipe.to_toml().encode())  # the study's folder may have moved meanwhile
+            return self.peak(recipe) if self.study.speed else None
+
+        peak = we.from_first(begin)
         run = train(recipe, run=self.results.work(job), say=say, show=show)
+        we.from_first(partial(self.keep_run, job, recipe, run, peak))
+
+    def keep_run(self, job: Job, recipe: Recipe, run: Run, peak: float | None) -> None:
+        """Keep the weights of a run that has ended, and what is known of it."""
         net, card = read_net(run.net)
         path = self.results.net(job, self.study)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -260,7 +303,7 @@ class Bench:
                                    progress=partial(progress, f"{job} by {protocol}"), remark=say))  # fmt: skip
         crops = costs(net, tested, [protocol])[protocol]
         self.keep(job, trial.protocol, split, found, error_row(found, protocol) | {"cost_ratio": round(crops, 3)})
-        if not is_fused:
+        if not is_fused and processes().first:
             file.unlink()
 
     def test_boxes(self, job: Job, trial: Trial, split: str, net: Net, protocol: Protocol, progress: Progress) -> None:

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Int64
 
 from verydeep.errors import StudyError
+from verydeep.processes import processes
 from verydeep.studies.study import Parameter, Study, Trial
 from verydeep.weights.files import load, save, write_atomically
 
@@ -102,7 +103,9 @@ class Results:
         return None if found is None else found >= 1
 
     def add(self, job: Job, row: Row, ranks: Ranks) -> None:
-        """Keep what a test gave."""
+        """Keep what a test gave; of several processes that made it the first one does."""
+        if not processes().first:
+            return
         found = self.ranks(job) | {f"{row['tested_on']} {row['test']}": ranks}
         tensors = {name: torch.from_numpy(each.astype(np.int16 if each.max() < 2**15 else np.int32))
                    for name, each in found.items()}  # fmt: skip
