@@ -80,3 +80,14 @@ def test_two_processes_learn_from_photographs_as_one_does(pictures, tmp_path):
     assert len(list((tmp_path / "both-cache").rglob("*.rows"))) == 1 + 2  # of the other scale one of each process
     ours, theirs = (verydeep.transfer.load_model(tmp_path / name) for name in ("alone", "both"))
     assert ours.weights == pytest.approx(theirs.weights, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_tune_a_net_and_one_writes_what_came_of_it(pictures, tmp_path):
+    net = verydeep.create_net("vgg-a", width=1 / 32, crop=32, hidden=8, num_classes=5, start="he")
+    verydeep.save_net(tmp_path / "net.safetensors", net, {"data": "noise"})
+    options = ["--net", tmp_path / "net.safetensors", "--tune", "last", "--epochs", "1", "--device", "cpu"]
+    said = together("transfer", pictures, *options, "--out", tmp_path / "tuned", "--json", tmp_path / "rows.json")
+    assert said.count("the report") == 1
+    assert [row["images"] for row in rows(tmp_path / "rows.json")] == [3, 3]
+    assert (tmp_path / "tuned" / "report.html").is_file()

@@ -176,6 +176,22 @@ def test_boxes_and_the_centre_crop_are_framed_where_they_are(open_page, start_se
     assert not page.locator("#box").is_visible()
 
 
+def test_of_a_net_without_a_map_the_page_says_why(open_page, address, photograph):
+    page = open_page(address)
+    drop(page, "china.jpg", photograph)
+    page.wait_for_selector("#classes label")
+    page.evaluate("""() => {
+      answer.maps = []; answer.crop = null; answer.no_map = "it takes crops only";
+      for (const each of answer.classes) each.maps = [];
+      show();
+    }""")
+    assert page.locator("#words").inner_text() == "No map: it takes crops only."
+    for part in ("#map", "#scale", "#sizes", "#crop-control", "#box-control"):
+        assert not page.locator(part).is_visible()
+    page.locator("#classes label").nth(2).click()
+    assert page.locator("#classes input").nth(2).is_checked()
+
+
 @pytest.mark.parametrize(("name", "width", "scheme"), [("wide", 1280, "light"), ("narrow", 390, "dark")])
 def test_it_fits_a_wide_and_a_narrow_window(open_page, address, photograph, tmp_path, name, width, scheme):
     page = open_page(address, width=width, height=844, color_scheme=scheme)
