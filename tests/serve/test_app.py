@@ -72,6 +72,7 @@ def test_a_picture_is_set_upright_as_its_exif_data_say(app, picture, encode, req
         ("half", "cannot be decoded"),
         ("long", "900x100 px is too long; cut out a part of it"),
     ],
+    ids=["empty", "text", "a page", "a bomb", "a hundred megapixels", "no rows", "no pixels", "half", "long"],
 )
 def test_what_is_no_picture_of_ours_is_said_in_a_clause_and_the_next_one_is_looked_at(
     app, picture, encode, request_of, encoded, said
