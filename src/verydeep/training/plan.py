@@ -149,8 +149,8 @@ def choose_start(pictures: Dataset, minutes: float, compute: Compute, *, from_sc
             "learn to see; --from-scratch starts from random weights"
         )
         seconds = seconds_of_picture(sizes, pictures, compute)
-        return Start(sizes, {"weights": BUNDLED}, passes(pictures, 10, 40, 10_000), 0.01, seconds, reason)
-    epochs, side = passes(pictures, 15, 60, 30_000), median_side(pictures)
+        return Start(sizes, {"weights": BUNDLED}, passes(len(pictures), 10, 40, 10_000), 0.01, seconds, reason)
+    epochs, side = passes(len(pictures), 15, 60, 30_000), median_side(pictures)
     for crop in [crop for crop in CROPS if crop <= side] or [CROPS[-1]]:
         sizes = {**SCRATCH, "crop": crop}
         seconds = seconds_of_picture(sizes, pictures, compute)
@@ -163,9 +163,9 @@ def choose_start(pictures: Dataset, minutes: float, compute: Compute, *, from_sc
     return Start(sizes, {"law": "he", "standardise": True}, epochs, 0.05, seconds, reason)
 
 
-def passes(pictures: Dataset, fewest: int, most: int, views: int) -> int:
+def passes(pictures: int, fewest: int, most: int, views: int) -> int:
     """As many epochs as show a net so many views in all."""
-    return min(max(views // len(pictures), fewest), most)
+    return min(max(views // pictures, fewest), most)
 
 
 def median_side(pictures: Dataset) -> int:

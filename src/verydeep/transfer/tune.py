@@ -19,6 +19,7 @@ from verydeep.errors import TransferError
 from verydeep.evaluation.error_table import ErrorTable
 from verydeep.evaluation.evaluate import evaluate
 from verydeep.evaluation.posteriors import Remark, default_threads, ignore
+from verydeep.nets.net import Net
 from verydeep.nets.registry import load_own_net, read_net
 from verydeep.processes import processes
 from verydeep.training.plan import batch_size, passes
@@ -81,18 +82,9 @@ def tune_photographs(
     table = Path(run).with_name(f"{Path(run).name}-pictures.csv")
     parts = {"train": data, "test": test}
     processes().from_first(lambda: write_table(table, parts))
-    batch = batch_size(len(data))
-    rate, last = RATES[tune]
-    epochs = passes(data, 10, 40, 10_000) if epochs is None else epochs
-    recipe: Recipe = parse_recipe({
-        "net": loaded.name, "width": loaded.width, "crop": loaded.crop, "hidden": loaded.hidden, "seed": seed,
-        "data": str(table), "start": {"weights": net, "train": tune},
-        "optimizer": {"learning_rate": rate * batch / 64, "batch": batch, "last_layer": last},
-        "schedule": {"kind": "one-cycle", "epochs": epochs, "warm_up": epochs / 10},
-        "views": {"scale_jitter": (loaded.crop, round(loaded.crop * 9 / 7))},
-        "regularisation": {"dropout": 0.2, "label_smoothing": 0.1, "balanced": balanced},
-        "validation": {"held_out": 0.2}, "compute": {"device": device},
-    }, "transfer")  # fmt: skip
+    recipe = tuning_recipe(
+        loaded, net, table, len(data), tune, epochs=epochs, seed=seed, balanced=balanced, device=device
+    )
     done = train(recipe, run=run, say=say, show=show)
     tuned, tuned_card = read_net(done.net)
     tested = open_dataset(table, "test")
@@ -100,6 +92,45 @@ def tune_photographs(
     return ErrorTable(
         [{**row, "tuned": tune, "epochs": tuned_card.get("epochs")} for row in found.rows], found.outcomes
     )
+
+
+def tuning_recipe(
+    loaded: Net,
+    weights: str,
+    table: Path,
+    images: int,
+    tune: Tuned,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    balanced: bool = False,
+    device: str = "auto",
+) -> Recipe:
+    """By what a net of ours is tuned on the training pictures of a table, a fifth of which is watched.
+
+    Args:
+        loaded: the net.
+        weights: where it comes from.
+        table: of the pictures.
+        images: how many of them are trained on or watched.
+        tune: whether the last layer alone is trained, or all, the last faster than the rest.
+        epochs: by default as many as show the net some ten thousand pictures.
+        seed: of the training.
+        balanced: whether all classes count alike.
+        device: where to compute.
+    """
+    batch = batch_size(images)
+    rate, last = RATES[tune]
+    epochs = passes(images, 10, 40, 10_000) if epochs is None else epochs
+    return parse_recipe({
+        "net": loaded.name, "width": loaded.width, "crop": loaded.crop, "hidden": loaded.hidden, "seed": seed,
+        "data": str(table), "start": {"weights": weights, "train": tune},
+        "optimizer": {"learning_rate": rate * batch / 64, "batch": batch, "last_layer": last},
+        "schedule": {"kind": "one-cycle", "epochs": epochs, "warm_up": epochs / 10},
+        "views": {"scale_jitter": (loaded.crop, round(loaded.crop * 9 / 7))},
+        "regularisation": {"dropout": 0.2, "label_smoothing": 0.1, "balanced": balanced},
+        "validation": {"held_out": 0.2}, "compute": {"device": device},
+    }, "transfer")  # fmt: skip
 
 
 def tune_text(tune: Tuned) -> str:
