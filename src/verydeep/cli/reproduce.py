@@ -14,12 +14,16 @@ def reproduce(
         str,
         Argument(
             metavar="STUDY",
-            help="digits, tiny, paper, localisation-tiny, stall, overfit, … or a TOML file.",
+            help="digits, tiny, paper, localisation-tiny, transfer-tiny, stall, overfit, … or a TOML file.",
             show_default=False,
         ),
     ],
     data: Annotated[
-        str | None, Option(metavar="DATA", help="A data set with a training and a validation split.")
+        str | None,
+        Option(
+            metavar="DATA",
+            help="A data set with a training and a validation split; of transfer-… the folder of several.",
+        ),
     ] = None,
     set_: Annotated[
         list[str], Option("--set", metavar="KEY=VALUE", help="A parameter of the study; may be given several times.")
@@ -45,8 +49,12 @@ def reproduce(
     from verydeep.studies.plan import plan_rows, plan_table
     from verydeep.studies.reproduce import prepare, reproduce
     from verydeep.studies.tables import finding_sheet, sheets
+    from verydeep.studies.transfer_study import is_transfer
 
     parameters = dict(as_pair(text) for text in set_) | ({"full": "true"} if full else {})
+    if is_transfer(study):
+        show_transfer(study, data, folder, parameters, minutes, dry_run, device, json)
+        return
     bench = prepare(study, data, folder=folder, parameters=parameters, device=device)
     if dry_run:
         steps = bench.plan()
@@ -66,6 +74,34 @@ def reproduce(
         show(sheet.table())
     if bench.study.findings:
         show(finding_sheet(try_findings(bench.study, bench.results)).table())
+
+
+def show_transfer(
+    study: str, data: str | None, folder: Path | None, parameters: dict[str, str], minutes: float | None, dry_run: bool,
+    device: str, json: Path | None,
+) -> None:  # fmt: skip
+    """The same for a study of transfer."""
+    from verydeep.cli.bars import study as bars
+    from verydeep.evaluation.error_table import write_rows
+    from verydeep.studies.transfer_reproduce import prepare_transfer, reproduce_transfer
+    from verydeep.studies.transfer_table import transfer_sheets
+
+    bench = prepare_transfer(study, data, folder=folder, parameters=parameters)
+    if dry_run:
+        if json:
+            write_rows(json, bench.plan_rows())
+        show(bench.plan_table())
+        return
+    try:
+        with bars() as (say, show_moment, progress):
+            rows = reproduce_transfer(study, data, folder=folder, parameters=parameters, device=device, minutes=minutes,
+                                      say=say, show=show_moment, progress=progress)  # fmt: skip
+    except KeyboardInterrupt as interruption:
+        raise Interrupted(str(interruption)) from None
+    if json:
+        write_rows(json, rows)
+    for sheet in transfer_sheets(bench.study, rows):
+        show(sheet.table())
 
 
 def as_pair(text: str) -> tuple[str, str]:

@@ -31,6 +31,7 @@ from verydeep.studies.plan import Step, fused, jobs, macs_of, operations_of, pla
 from verydeep.studies.results import Job, Results, read_json, write_json
 from verydeep.studies.signals import signals
 from verydeep.studies.study import Parameter, Study, Trial, read_study, scale_protocol
+from verydeep.studies.transfer_study import is_transfer
 from verydeep.training.division import divide, keep_boxed, lacks_split
 from verydeep.training.folder import Run, first_difference
 from verydeep.training.recipe import Recipe, parse_recipe, read_recipe
@@ -82,6 +83,10 @@ def reproduce(
 
     Source: section 4.
     """
+    if is_transfer(study):
+        raise StudyError(
+            f"study {study}: is of transfer; use `verydeep reproduce` or verydeep.studies.transfer_reproduce"
+        )
     bench = prepare(study, data, folder=folder, parameters=parameters, device=device)
     if bench.watched is None:
         raise StudyError(f"study {bench.study.name}: needs a data set; give one with --data")

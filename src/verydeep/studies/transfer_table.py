@@ -1,124 +1,75 @@
-"""Tables 11 and 12 with small nets: what descriptors of a net are worth on Caltech and on VOC, beside baselines.
+"""Tables 11 and 12: ours beside theirs, as sheets of a study and as tables of a page."""
 
-python -m verydeep.studies.transfer_table caltech DATA docs/results/transfer-caltech-101.json [CACHE]
-python -m verydeep.studies.transfer_table voc DATA docs/results/transfer-voc.json [CACHE]
-"""
-
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float32
-
-from verydeep.data.dataset import Dataset
-from verydeep.data.open import open_dataset
-from verydeep.data.splits import split_classes
-from verydeep.data.voc import ManyLabels
-from verydeep.errors import VerydeepError
-from verydeep.evaluation.error_table import write_rows
-from verydeep.evaluation.protocol import in_proportion
-from verydeep.nets.net import Net
-from verydeep.nets.registry import create_net, load_own_net
-from verydeep.pictures.resize import resize
 from verydeep.studies.published import published
-from verydeep.transfer.descriptors import SCALES, describe
-from verydeep.transfer.fit import fit_transfer
-from verydeep.transfer.linear import LinearTransfer
-from verydeep.transfer.precision import RULES, mean_average_precision
-from verydeep.transfer.recall import mean_class_recall
+from verydeep.studies.tables import Sheet
+from verydeep.studies.transfer_study import TransferStudy
+from verydeep.transfer.descriptors import SCALES
 
-NET = "tiny-imagenet"
-SPLITS, TRAIN, TEST = (
-    3,
-    30,
-    50,
-)  # random splits; pictures of a class to train on, and at most to test. Source: appendix B
-CS = (0.1, 1.0, 10.0)  # to choose C from, fewer decades than by default: larger ones take minutes for 102 classes
-FIVE = (256, 384, 512, 640, 768)  # px, for a crop of 224. Source: appendix B, for VOC
+TITLES = {"voc2007": "VOC-2007", "voc2012": "VOC-2012", "caltech101": "Caltech-101", "caltech256": "Caltech-256"}
 PAPERS_NETS = {"D": 12_288, "E": 12_288, "D and E": 24_576}  # with the length of their descriptors. Source: appendix B
 PAPERS_WAY = f"Q = {', '.join(map(str, SCALES))}, stacked"
-SIDE = 16  # px, of raw pixels
 
 Row = Mapping[str, Any]
-Describe = Callable[[Dataset], Float32[np.ndarray, "n d"]]
 
 
-def caltech_rows(path: str | Path, cache: str | Path | None) -> Iterator[Row]:
-    """Mean class recall on Caltech-101 over random splits: a trained net at one scale and several, beside baselines.
+def transfer_sheets(study: TransferStudy, rows: Sequence[Row]) -> list[Sheet]:
+    """The tables that a study of transfer fills: the paper's rows, each with ours of the same, then our others.
 
-    Source: appendix B, table 11.
+    Args:
+        study: whose tables.
+        rows: of it that are done.
+
+    Source: tables 11 and 12.
     """
-    data = open_dataset(path)
-    net = load_own_net(NET)[0]
-    scales = tuple(in_proportion(side, net.crop) for side in SCALES)
-
-    def by(each: Net, scales: Sequence[int], combine: str = "average") -> Describe:
-        return lambda some: describe(each, some, scales=scales, combine=combine, cache=cache)
-
-    ways: list[tuple[str, str, Describe]] = [
-        (NET, f"Q = {scales[0]}", by(net, scales[:1])),
-        (NET, f"Q = {', '.join(map(str, scales))}, averaged", by(net, scales)),
-        (NET, f"Q = {', '.join(map(str, scales))}, stacked", by(net, scales, "stack")),
-        ("the same net with random weights", f"Q = {scales[0]}", by(random_like(net), scales[:1])),
-        ("no net", f"raw pixels, {SIDE} × {SIDE}", raw_pixels),
+    return [
+        transfer_sheet(study, rows, name)
+        for name in ("table-11", "table-12")
+        if any(pictures.table == name for pictures in study.sets.values())
     ]
-    for name, way, described in ways:
-        began = time.perf_counter()
-        recalls, chosen, images, dimensions = [], [], 0, 0
-        for seed in range(SPLITS):
-            train, test = split_classes(data, TRAIN, TEST, seed)
-            values = described(train)
-            machine = LinearTransfer(Cs=CS, seed=seed).fit(values, train.labels)
-            recalls.append(mean_class_recall(test.labels, machine.predict(described(test))))
-            chosen.append(machine.C_)
-            images, dimensions = len(test), values.shape[1]
-        yield {
-            "net": name, "way": way, "data": data.kind, "classes": len(data.classes), "train": TRAIN, "test": TEST,
-            "images": images, "dimensions": dimensions, "splits": recalls, "mean_class_recall": float(np.mean(recalls)),
-            "deviation": float(np.std(recalls, ddof=1)), "C": chosen, "seconds": round(time.perf_counter() - began),
-        }  # fmt: skip
 
 
-def voc_rows(path: str | Path, cache: str | Path | None) -> Iterator[Row]:
-    """Mean average precision on VOC by both rules: one scale and several, averaged and stacked.
-
-    Source: appendix B, table 11.
-    """
-    train, test = open_dataset(path, "train"), open_dataset(path, "val")
-    if not isinstance(train, ManyLabels) or not isinstance(test, ManyLabels):
-        raise VerydeepError(f"{path}: is not VOC; give a folder with ImageSets/Main")
-    net = load_own_net(NET)[0]
-    for count, combine in ((1, "average"), (3, "average"), (3, "stack"), (5, "average"), (5, "stack")):
-        scales = [in_proportion(side, net.crop) for side in FIVE[:count]]
-        began = time.perf_counter()
-        found = fit_transfer(net, train, test, scales=scales, combine=combine, Cs=CS, cache=cache)
-        how = "" if count == 1 else {"average": ", averaged", "stack": ", stacked"}[combine]
-        row: dict[str, Any] = {
-            "net": NET, "way": f"Q = {', '.join(map(str, scales))}{how}",
-            "data": Path(path).name, "classes": len(test.classes), "images": len(test), "trained_on": len(train),
-            "C": found.C, "seconds": round(time.perf_counter() - began),
-        }  # fmt: skip
-        yield row | {rule: mean_average_precision(found.test_scores, test.presence, rule) for rule in RULES}
-
-
-def random_like(net: Net) -> Net:
-    """The same net as if it had never been trained, with the same mean."""
-    found = create_net(net.name, width=net.width, crop=net.crop, hidden=net.hidden, classes=net.classes, start="he")
-    found.mean.copy_(net.mean)
-    found.std.copy_(net.std)
-    return found
+def transfer_sheet(study: TransferStudy, rows: Sequence[Row], name: str) -> Sheet:
+    """One of the tables."""
+    table = published()[name]
+    columns = list(dict.fromkeys(each.column for each in study.sets.values() if each.table == name))
+    of_paper: dict[str, dict[str, str]] = {}  # by the row of the paper's that it does again
+    others: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        if study.sets[row["set"]].table == name:
+            like = study.rows[row["row"]].like
+            found = of_paper.setdefault(like, {}) if like else others.setdefault((row["net"], row["way"]), {})
+            found[row["column"]] = measured(row)
+    lines: list[tuple[str, ...]] = []
+    for each in table["rows"]:
+        if any(column in each for column in columns):
+            lines.append(("the paper's", each["net"], "", *(figure(each.get(column)) for column in columns)))
+        if each["net"] in of_paper:
+            lines.append(("ours", each["net"], "", *(of_paper[each["net"]].get(column, "") for column in columns)))
+    lines += [("ours", *way, *(found.get(column, "") for column in columns)) for way, found in others.items()]
+    titles = [TITLES.get(column, column) for column in columns]
+    return Sheet(
+        name, f"{table['title']} ({table['source']})", ("", "net", "pictures", *(f"{title}, %" for title in titles)),
+        tuple(lines), len(columns), note="The paper's nets were trained on ILSVRC-2012. Mean average precision by the "
+        "rule of the year; mean class recall with its deviation over random splits.",
+    )  # fmt: skip
 
 
-def raw_pixels(data: Dataset) -> Float32[np.ndarray, "n d"]:
-    """Pictures as they are, squeezed to one small square, about grey, of length 1."""
-    rows = [
-        resize(data.picture(index), SIDE, SIDE).reshape(-1).astype(np.float32) - 127.5 for index in range(len(data))
-    ]
-    values = np.array(rows, np.float32)
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+def figure(value: float | Sequence[float] | None) -> str:
+    """A published figure, with its deviation where there is one."""
+    if value is None:
+        return "–"
+    return f"{value[0]:.1f} ± {value[1]:.1f}" if isinstance(value, Sequence) else f"{value:.1f}"
+
+
+def measured(row: Row) -> str:
+    """A figure of ours: recall with its deviation, or average precision."""
+    if "mean_class_recall" not in row:
+        return f"{100 * row[row['rule']]:.1f}"
+    deviation = row["deviation"]
+    return f"{100 * row['mean_class_recall']:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
 
 
 def caltech_lines(rows: Sequence[Row]) -> list[str]:
@@ -128,14 +79,14 @@ def caltech_lines(rows: Sequence[Row]) -> list[str]:
         "| --- | --- | --: | --: | --- |",
     ]
     for row in rows:
-        recall = f"{100 * row['mean_class_recall']:.1f} ± {100 * row['deviation']:.1f}"
-        each = ", ".join(f"{100 * value:.1f}" for value in row["splits"])
-        lines.append(f"| {row['net']} | {row['way']} | {row['dimensions']:,} | {recall} | {each} |")
+        if "mean_class_recall" in row:
+            each = ", ".join(f"{100 * value:.1f}" for value in row["splits"])
+            numbers = f"{row['dimensions']:,}" if row["dimensions"] else ""
+            lines.append(f"| {row['net']} | {row['way']} | {numbers} | {measured(row)} | {each} |")
     for theirs in published()["table-11"]["rows"]:
         if theirs["net"] in PAPERS_NETS:
-            recall, deviation = theirs["caltech101"]
             cells = (f"the paper's {theirs['net']}", PAPERS_WAY, f"{PAPERS_NETS[theirs['net']]:,}")
-            lines.append(f"| {' | '.join(cells)} | {recall} ± {deviation} | |")
+            lines.append(f"| {' | '.join(cells)} | {figure(theirs['caltech101'])} | |")
     return lines
 
 
@@ -143,21 +94,6 @@ def voc_lines(rows: Sequence[Row]) -> list[str]:
     """Mean average precision by both rules."""
     lines = ["| net | descriptor | mean AP by 11 points, % | mean AP by area, % |", "| --- | --- | --: | --: |"]
     for row in rows:
-        lines.append(f"| {row['net']} | {row['way']} | {100 * row['11-point']:.1f} | {100 * row['area']:.1f} |")
+        if "area" in row:
+            lines.append(f"| {row['net']} | {row['way']} | {100 * row['11-point']:.1f} | {100 * row['area']:.1f} |")
     return lines
-
-
-ROWS = {"caltech": caltech_rows, "voc": voc_rows}
-
-
-def main(table: str, data: str, file: str, cache: str | None = None) -> None:
-    """Measure the rows of a table and leave them in a file, which has those that are done so far."""
-    rows = []
-    for row in ROWS[table](data, cache):
-        rows.append(row)
-        write_rows(file, rows)
-        print(row, flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
