@@ -120,6 +120,13 @@ way = "all"
 nets = ["net.safetensors"]
 scales = [224]
 epochs = 2
+
+[rows.scratch]
+set = "photos"
+way = "scratch"
+recipe = "tiny-imagenet"
+changes = { width = 0.0625, crop = 32, hidden = 12, views = { scale_jitter = [32, 40] }, schedule = { warm_up = 0.5 } }
+epochs = 1
 """
 COLOURS = {"ant": (200, 60, 40), "bee": (60, 190, 70), "cat": (50, 70, 210)}
 
@@ -303,14 +310,16 @@ def test_nets_are_tuned_on_all_training_pictures_of_a_split(sets, net, tmp_path)
     path = write(tmp_path, TUNED, net)
     said = []
     rows = reproduce_transfer(path, sets, folder=tmp_path / "results", device="cpu", say=said.append)
-    assert [row["row"] for row in rows] == ["last", "all"]
+    assert [row["row"] for row in rows] == ["last", "all", "scratch"]
     assert rows[0]["way"] == "densely at Q = 37, 2 epochs"
     assert all(0 <= row["mean_class_recall"] <= 1 and row["trained_on"] == 24 for row in rows)
-    last, all_of_it = (read_net(tmp_path / "results/work" / f"{name}.0/net.safetensors")[0] for name in ("last", "all"))
+    runs = tmp_path / "results" / "work"
+    last, all_of_it, scratch = (read_net(runs / f"{row['row']}.0/net.safetensors")[0] for row in rows)
     before, _ = read_net(net)
     assert last.conv1_1.weight.equal(before.conv1_1.weight)
     assert not all_of_it.conv1_1.weight.equal(before.conv1_1.weight)
     assert last.classes == ("ant", "bee", "cat")
+    assert (scratch.width, scratch.crop, scratch.hidden) == (0.0625, 32, 12)
 
 
 @pytest.mark.parametrize("name", transfer_studies())
@@ -341,6 +350,11 @@ def test_every_figure_of_tables_11_and_12_that_is_the_papers_own_has_a_row_that_
         ('set = "photos"', 'set = "photo"', "rows.stacked: photo is not a set; did you mean photos?"),
         ("[rows.pixels]", "[rows.pixels]\nepoch = 3", "rows.pixels.epoch"),
         ('way = "pixels"', 'way = "scratch"', 'recipe goes with way = "scratch"'),
+        (
+            'way = "pixels"',
+            'way = "pixels"\nchanges = { seed = 1 }',
+            "changes are of a recipe; name it, or leave them out",
+        ),
         ('nets = ["$net", "$net"]', "", "rows.animals: nets is missing; name one or more"),
         ('watched = "val"', "splits = 3", "sets.animals: train is a split"),
         ('way = "pixels"', 'way = "all"\nnets = ["a", "b"]', 'way = "all" is of one net'),

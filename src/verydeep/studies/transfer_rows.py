@@ -202,7 +202,8 @@ def recipe_of(row: TransferRow, table: Path, images: int, seed: int, device: str
     """By what a net is tuned or trained: on all training pictures, some of which are watched at the end alone."""
     if row.way == "scratch":
         given = {"data": str(table), "seed": seed, "schedule": {"epochs": row.epochs}, "compute": {"device": device}}
-        recipe = parse_recipe(merge(read_values(str(row.recipe)), given), str(row.recipe))
+        values = merge(read_values(str(row.recipe)), row.changes)
+        recipe = parse_recipe(merge(values, given), str(row.recipe))
     else:
         loaded, _ = load_own_net(row.nets[0])
         what: Tuned = "last" if row.way == "last" else "all"

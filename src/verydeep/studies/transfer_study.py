@@ -51,6 +51,7 @@ class TransferRow(Table):
     views: Literal["mean", "largest"] = "mean"  # of a picture's windows, in testing
     regions: Texts = ("image",)  # of persons: image, box
     recipe: str | None = None  # that a net is trained by from scratch
+    changes: dict[str, Any] = Field({})  # of this recipe
     epochs: int | None = Field(None, ge=1)  # of tuning or training
     like: str | None = None  # the row of the paper's table that does the same
     when: bool = True  # whether it is one of the study's, such as "$full"
@@ -64,6 +65,7 @@ class TransferRow(Table):
             ((self.way == "scratch") != (self.recipe is not None), 'recipe goes with way = "scratch"; give both'),
             (self.recipe is not None and self.recipe not in recipes(),
              f"{self.recipe} is not a recipe; {nearest(self.recipe or '', recipes())}"),
+            (bool(self.changes) and self.recipe is None, "changes are of a recipe; name it, or leave them out"),
             (self.way == "scratch" and self.epochs is None, 'way = "scratch" needs epochs'),
             (self.views == "largest" and (len(self.nets) != 1 or self.combine != "average" or len(self.regions) > 1),
              'views = "largest" goes with one net, one region and combine = "average"'),
