@@ -195,6 +195,19 @@ def serve_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def shard_lines(rows: Sequence[Row]) -> list[str]:
+    """How fast pictures come from shards, from the folder that these were made of, and by webdataset's loader."""
+    lines = ["| pictures a second | folder | shards | webdataset |", "| --- | --: | --: | --: |"]
+    for row in rows:
+        rates = row["pictures_per_second"]
+        for what, shown in (("reading", "their bytes"), ("feed", "in batches of crops")):
+            cells = (rates.get(f"{what} {where}") for where in ("folder", "shards", "webdataset"))
+            lines.append(f"| {shown} | {' | '.join('' if each is None else f'{each:,.0f}' for each in cells)} |")
+        machine = f"{row['machine']['processor']}, {row['machine']['cores']} cores"
+        lines += ["", f"{row['pictures']:,} photographs of {row['bytes'] / 1e6:,.0f} MB, read before; {machine}."]
+    return lines
+
+
 def leaderboard_lines(rows: Sequence[Row]) -> list[str]:
     """Nets for CIFAR-10 among the first ten of 2014."""
     sheet = leaderboard(rows)
@@ -217,6 +230,7 @@ TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
     "leaderboard": leaderboard_lines,
     "processes": process_lines,
     "serve": serve_lines,
+    "shards": shard_lines,
     "speed": speed_lines,
     "voc": voc_lines,
 }
