@@ -186,8 +186,8 @@ def test_signals_say_what_is_left_of_them_at_the_end(made):
     ]
 
 
-def test_the_command_reports_a_study_and_a_run_and_refuses_the_rest(done, tmp_path, capsys):
-    folder, *_ = done
+def test_the_command_reports_a_study_and_a_run_and_refuses_the_rest(again, tmp_path, capsys):
+    folder = again
     assert run(["report", str(folder)]) == 0
     assert run(["report", str(folder / "work" / "a.0")]) == 0
     assert "Training" in (folder / "work" / "a.0" / "report.html").read_text()

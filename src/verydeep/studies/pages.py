@@ -172,13 +172,13 @@ def crops_lines(rows: Sequence[Row]) -> list[str]:
 def process_lines(rows: Sequence[Row]) -> list[str]:
     """What two processes do beside one, and beside what the plan said of them."""
     lines = [
-        "| images a second | one core | two processes | one with two threads | efficiency | machine |",
-        "| --- | --: | --: | --: | --: | --- |",
+        "| images a second | one core | two, each alone | two that share | two threads | efficiency | machine |",
+        "| --- | --: | --: | --: | --: | --: | --- |",
     ]
     for row in rows:
         for what, name in (("train", "training"), ("test", "dense testing"), ("plan", "training, as planned")):
             rates = (f"{row[what][key]:.1f}" if key in row[what] else ""
-                     for key in ("one_core", "two_processes", "two_threads"))  # fmt: skip
+                     for key in ("one_core", "two_alone", "two_processes", "two_threads"))  # fmt: skip
             machine = "" if what == "plan" else f"{row['machine']['processor']}, {row['machine']['cores']} cores"
             share = f"{100 * row[what]['efficiency']:.0f} %"
             lines.append(f"| {' | '.join((name, *rates, share, machine))} |")
