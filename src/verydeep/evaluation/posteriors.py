@@ -137,10 +137,10 @@ def posteriors(
         made_of=made_of,
     )
     if file is not None and parts:
-        if we.first:
+        if we.first:  # alone, since a folder that another removes at the same time cannot be listed
             whole.save(file)
+            parts.remove()
         we.wait()
-        parts.remove()
     return whole
 
 
