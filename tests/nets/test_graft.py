@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from verydeep.errors import NetError
-from verydeep.nets.graft import GRAFTED, graft
+from verydeep.nets.graft import graft
 from verydeep.nets.registry import NETS, create_net
 
 LEFT = {  # what stays random. Source: section 3.1, as decision 004 reads it
@@ -12,6 +12,7 @@ LEFT = {  # what stays random. Source: section 3.1, as decision 004 reads it
     "vgg-e": "1_2 2_2 3_3 3_4 4_1 4_2 4_3 4_4 5_1 5_2 5_3 5_4",
 }
 CONVOLUTIONS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2")
+GRAFTED = (*CONVOLUTIONS, "fc6", "fc7", "fc8")
 
 
 def changed(before, net):
@@ -29,7 +30,7 @@ def test_exactly_seven_layers_are_taken_by_name_and_the_rest_is_said(name, narro
     net, shallow = create_net(name, num_classes=5, width=1 / 32, crop=64, seed=3), narrow("vgg-a")
     before = copy_of(net)
     done = graft(net, shallow)
-    assert done.taken == (*CONVOLUTIONS, "fc6", "fc7", "fc8")
+    assert done.taken == GRAFTED
     assert done.random == tuple(f"conv{place}" for place in LEFT[name].split())
     assert changed(before, net) == {*done.taken, "mean", "std"}
     theirs = shallow.state_dict()
@@ -45,6 +46,16 @@ def test_all_seven_fit_at_full_width(name):
     with torch.device("meta"):
         net, shallow = create_net(name), create_net("vgg-a")
     assert graft(net, shallow).taken == GRAFTED
+
+
+@pytest.mark.parametrize("name", ["cifar-vgg-b", "cifar-vgg-d", "cifar-vgg-e", "cifar-vgg-d-bn"])
+def test_nets_with_one_fully_connected_layer_take_that_one(name):
+    shallow = "cifar-vgg-a-bn" if name.endswith("-bn") else "cifar-vgg-a"
+    net = create_net(name, width=1 / 32, seed=3)
+    assert graft(net, create_net(shallow, width=1 / 32)).taken == (*CONVOLUTIONS, "fc6")
+    others = create_net(shallow, width=1 / 32, classes=list("bacdefghij"))
+    with pytest.raises(NetError, match="other classes, or in another order; leave out fc6"):
+        graft(net, others)
 
 
 def test_what_is_taken_and_what_is_not_reads_as_a_sentence(narrow):

@@ -7,7 +7,7 @@ from torch import nn
 from verydeep.errors import NetError
 from verydeep.nets.net import Net
 
-GRAFTED = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")  # of A; all fit B, C, D and E
+CONVOLUTIONS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2")  # of A; all fit B, C, D and E
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ def graft(net: Net, shallow: Net, layers: tuple[str, ...] | None = None) -> Graf
         net: the deeper net; it takes the shallow one's mean and deviation too.
         shallow: a trained net.
         layers: names; by default the first four convolutions of A (by name, since by place they would not fit) and the
-            fully connected layers; of the 5 × 5 control the latter alone. A convolution brings its normalisation.
+            fully connected layers that both have; of the 5 × 5 control the latter alone. A convolution brings its
+            normalisation.
 
     Raises:
         NetError: a layer is in one of the nets only, or has other shapes or classes, or a normalisation in one only.
@@ -36,7 +37,8 @@ def graft(net: Net, shallow: Net, layers: tuple[str, ...] | None = None) -> Graf
     Source: section 3.1; docs/decisions/004-start-of-the-weights.md.
     """
     if layers is None:
-        layers = GRAFTED[4:] if "5x5" in net.name else GRAFTED
+        read = [{layer.name for layer in each.plan if layer.kind == "fc"} for each in (net, shallow)]
+        layers = (*(() if "5x5" in net.name else CONVOLUTIONS), *sorted(read[0] & read[1]))
     pairs = [(_parts(net, layer), _parts(shallow, layer)) for layer in layers]
     for layer, (ours, theirs) in zip(layers, pairs, strict=True):
         if ours.keys() != theirs.keys():
@@ -49,8 +51,11 @@ def graft(net: Net, shallow: Net, layers: tuple[str, ...] | None = None) -> Graf
                 f"graft: {layer} is {sizes[0]} in {net.name} and {sizes[1]} in {shallow.name}; use the same width, "
                 "crop, hidden units and classes"
             )
-    if net.classes != shallow.classes and "fc8" in layers:
-        raise NetError(f"graft: {net.name} and {shallow.name} have other classes, or in another order; leave out fc8")
+    heads = [head for head in net.heads if head in layers]
+    if net.classes != shallow.classes and heads:
+        raise NetError(
+            f"graft: {net.name} and {shallow.name} have other classes, or in another order; leave out {heads[0]}"
+        )
     net.mean.copy_(shallow.mean)
     net.std.copy_(shallow.std)
     for ours, theirs in pairs:

@@ -1,5 +1,6 @@
 """What a study's nets have reached as accuracies, with time and hardware: the rows of a leaderboard.
 
+`verydeep reproduce` keeps them as leaderboard.json in the study's folder; elsewhere they are written by
 python -m verydeep.studies.leaderboard docs/results/cifar10 docs/results/cifar10.json
 """
 
@@ -18,8 +19,9 @@ def standings(study: Study, results: Results) -> Iterator[Row]:
     """A row for every test and fusion that is done, over all seeds that are.
 
     Each has run, net, protocol, seeds (how many), accuracy_mean and accuracy_std (fractions; of one seed 0),
-    minutes_mean (of training, of a fusion those of all its runs), flop_share_of_peak (a fraction; None of a fusion, and
-    where no peak was measured), epochs, parameters and machine.
+    minutes_mean (of training, with that of the runs it starts from, of a fusion those of all its runs),
+    flop_share_of_peak (a fraction; None of a fusion, and where no peak was measured), epochs (likewise with those
+    before), parameters and machine.
     """
     for name in study.runs:
         for trial in study.tests(name):
@@ -36,6 +38,8 @@ def standing(study: Study, results: Results, name: str, protocol: str, runs: lis
     rows = [results.row(job, protocol) or {} for job in done]
     accuracies = [1 - row["top1_error"] for row in rows]
     trained = [[results.trained(Job(run, job.seed)) or {} for run in dict.fromkeys(runs)] for job in done]
+    chain = [each for run in dict.fromkeys(runs) for each in with_starts(study, run)]
+    chains = [[results.trained(Job(run, job.seed)) or {} for run in dict.fromkeys(chain)] for job in done]
     first = trained[0][0]
     yield {
         "run": name,
@@ -45,19 +49,33 @@ def standing(study: Study, results: Results, name: str, protocol: str, runs: lis
         "accuracy_mean": round(mean(accuracies), 6),
         "accuracy_std": round(stdev(accuracies), 6) if len(accuracies) > 1 else 0.0,
         "accuracies": [round(each, 6) for each in accuracies],
-        "minutes_mean": round(mean(sum(run["seconds"] for run in several) for several in trained) / 60, 2),
+        "minutes_mean": round(mean(sum(run["seconds"] for run in several) for several in chains) / 60, 2),
         "flop_share_of_peak": share_of_peak([several[0] for several in trained]) if len(trained[0]) == 1 else None,
-        "epochs": sum(len(each["epochs"]) for each in trained[0]),
+        "epochs": sum(len(each["epochs"]) for each in chains[0]),
         "parameters": sum(each["parameters"] for each in trained[0]),
         "data_type": first["environment"].get("data_type", ""),
         "machine": f"{first['environment'].get('machine', '')}, {first['environment'].get('threads', '')} threads",
     }
 
 
+def with_starts(study: Study, run: str) -> list[str]:
+    """A run after those that it starts from, the first one first."""
+    start = study.runs[run].start
+    return [*(with_starts(study, start) if start else ()), run]
+
+
 def share_of_peak(runs: list[dict[str, Any]]) -> float | None:
-    """Operations of trainings in their time, as a mean share of what convolutions alone reached before each."""
+    """Operations of trainings in their time, as a mean share of what convolutions alone reached in the same process.
+
+    Operations are those of the direct way, also where another needs fewer (`nets/winograd.py`).
+    """
     shares = [run["operations"] * run["views"] / run["seconds"] / 1e9 / run["peak"] for run in runs if run.get("peak")]
     return round(mean(shares), 4) if len(shares) == len(runs) else None
+
+
+def keep_standings(study: Study, results: Results) -> None:
+    """Write the rows beside a study's other results."""
+    write_json(results.folder / "leaderboard.json", list(standings(study, results)))
 
 
 def main(folder: str, file: str) -> None:

@@ -27,6 +27,7 @@ from verydeep.localisation.measure import best_single_box, error_of, right_alway
 from verydeep.nets.net import Net
 from verydeep.nets.registry import load_own_net, read_net, save_net
 from verydeep.processes import processes
+from verydeep.studies.leaderboard import keep_standings
 from verydeep.studies.plan import Step, fused, jobs, macs_of, operations_of, plan, remaining
 from verydeep.studies.results import Job, Results, read_json, write_json
 from verydeep.studies.signals import signals
@@ -38,7 +39,7 @@ from verydeep.training.recipe import Recipe, parse_recipe, read_recipe
 from verydeep.training.run import Moment, train
 from verydeep.training.start import set_colours, start_net
 from verydeep.training.views import training_views
-from verydeep.weights.files import write_atomically
+from verydeep.weights.files import checksum, write_atomically
 
 LOSSES = 200  # points of a training's loss that are kept, at most
 
@@ -112,6 +113,8 @@ def reproduce(
                     raise  # since the other processes wait for this one
                 failed[step.job] = error
                 say(f"{step.job} failed: {error}")
+    if "leaderboard" in bench.study.tables:
+        we.from_first(partial(keep_standings, bench.study, bench.results))
     report_failures(bench, failed)
     say(f"{bench.results.folder}: {remaining(bench.plan())}")
     return ErrorTable(bench.results.all_rows())
@@ -272,6 +275,7 @@ class Bench:
             "watched": self.watched.fingerprint(), "views": len(self.pictures) * len(epochs),
             "macs": macs_of(recipe), "operations": operations_of(recipe), "peak": peak,
             "parameters": sum(each.numel() for each in net.parameters()),
+            "weights": checksum(net.state_dict(), net.name),
             "seconds": epochs[-1]["seconds"], "epochs": epochs, "losses": thinned(run),
             "signals": self.signals(recipe, run) if self.study.signals else {},
             "environment": run.noted, "recipe": self.study.recipe_of(job.name, job.seed).model_dump(exclude_none=True),

@@ -249,17 +249,19 @@ def leaderboard(standings: Sequence[Mapping[str, Any]]) -> Sheet:
         spread = f" ± {100 * ours['accuracy_std']:.2f}" if ours["seeds"] > 1 else ""
         minutes = "" if ours["minutes_mean"] is None else f"{ours['minutes_mean']:.1f}"
         share = "" if ours["flop_share_of_peak"] is None else f"{100 * ours['flop_share_of_peak']:.0f}"
+        accuracy = f"{100 * ours['accuracy_mean']:.2f}{spread}"
         lines.append((ours["accuracy_mean"], (
-            f"{ours['run']}: {ours['net']}", ours["protocol"], f"{100 * ours['accuracy_mean']:.2f}{spread}",
+            f"{ours['run']}: {ours['net']}, {ours['data_type']}", ours["protocol"], accuracy,
             str(ours["seeds"]), minutes, share,
         )))  # fmt: skip
     rows = [row for _, row in sorted(lines, key=lambda line: line[0], reverse=True)]
     return Sheet(
         "leaderboard", f"CIFAR-10: ours among the first ten of {theirs['source']}",
         ("who", "tested by", "accuracy, %", "seeds", "minutes", "of the peak, %"), tuple(rows), 4,
-        note="Theirs: confirmed scores, else the bounds that are. Ours: of the last epoch, mean and standard deviation "
-        "over seeds; minutes of training with the tests that the recipe asks for; operations of convolutions and fully "
-        "connected layers in that time, as a share of what convolutions alone reached on the same machine.",
+        note="Theirs: confirmed scores, else the bounds that are, by the lower of which they stand here. Ours: of the "
+        "last epoch, mean and standard deviation over seeds; minutes of training with the tests that the recipe asks "
+        "for, and with what the net starts from; operations of convolutions and fully connected layers in that time, "
+        "done directly, as a share of what convolutions alone reached on the same machine in the same data type.",
     )  # fmt: skip
 
 
