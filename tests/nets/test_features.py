@@ -32,7 +32,7 @@ def called(net):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["vgg-a-lrn", "vgg-d", "vgg-d-bn"])
+@pytest.mark.parametrize("name", ["vgg-a-lrn", "vgg-d", "vgg-d-bn", "spp-net"])
 def test_every_named_layer_is_what_its_module_gives(name, narrow, pixels):
     net, pictures = narrow(name), pixels(2, 70, 101)
     due = by_hand(net, pictures)
@@ -67,19 +67,82 @@ def test_nothing_behind_the_last_named_layer_is_computed(narrow, pixels):
     assert names[-1] == "relu4_3"
 
 
+STEM = "conv1/7x7_s2 conv1/relu_7x7 pool1/3x3_s2 pool1/norm1 conv2/3x3_reduce conv2/relu_3x3_reduce conv2/3x3 "
+STEM += "conv2/relu_3x3 conv2/norm2 pool2/3x3_s2 "
+BLOCK = "1x1 relu_1x1 3x3_reduce relu_3x3_reduce 3x3 relu_3x3 5x5_reduce relu_5x5_reduce 5x5 relu_5x5 pool pool_proj "
+BLOCK += "relu_pool_proj"
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "run"),
+    [
+        ("googlenet", "inception_3a/relu_5x5", "5x5_reduce relu_5x5_reduce 5x5 relu_5x5"),
+        ("googlenet", "inception_3a/pool_proj inception_3a/1x1", "1x1 pool pool_proj"),
+        ("googlenet", "inception_3a/output", BLOCK),  # of all branches, which nothing but their joining needs
+        ("googlenet-naive", "inception_3a/5x5", "5x5"),
+    ],
+)
+def test_of_branches_only_those_that_are_named_or_needed_are_computed(name, layers, run, narrow, pixels):
+    net = narrow(name)
+    names = called(net)
+    features(net, pixels(1, 64), layers.split())
+    assert names == [*STEM.split(), *(f"inception_3a/{layer}" for layer in run.split())]
+
+
+def test_a_branch_behind_a_module_needs_the_whole_module(narrow, pixels):
+    net = narrow("googlenet")
+    names = called(net)
+    features(net, pixels(1, 64), ["inception_3b/1x1", "inception_3a/1x1"])
+    assert names == [*STEM.split(), *(f"inception_3a/{layer}" for layer in BLOCK.split()), "inception_3b/1x1"]
+
+
+def test_the_pyramid_costs_no_fully_connected_layer(narrow, pixels):
+    net = narrow("spp-net")
+    names = called(net)
+    assert features(net, pixels(1, 80), ["spp", "relu5"])["spp"].shape == (1, 8 * 50, 2, 2)  # 8 channels, 50 bins
+    assert names == [layer.name for layer in net.plan][: len(names)]
+    assert names[-1] == "spp"
+
+
+@torch.no_grad()
+def test_a_layer_by_itself_is_what_it_is_among_all(narrow, pixels):
+    net, pictures = narrow("googlenet"), pixels(2, 70, 101)
+    for name, maps in net.maps(pictures):
+        assert torch.equal(features(net, pictures, [name])[name], maps), name
+
+
 def test_a_picture_may_be_smaller_than_the_crop_as_long_as_the_layers_can_use_it(narrow, pixels):
     assert features(narrow("vgg-d", crop=224), pixels(1, 33, 47), ["relu4_3"])["relu4_3"].shape[2:] == (4, 5)
 
 
-def test_the_gradient_to_the_pixels_is_that_of_finite_differences(narrow):
-    net = narrow("vgg-a", width=1 / 64).double()
-    pictures = 255 * torch.rand(1, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize(
+    ("name", "layers", "side"),
+    [
+        ("vgg-a", ["conv2_1", "relu3_1"], 9),
+        ("googlenet", ["inception_3a/relu_3x3", "inception_3a/relu_5x5"], 17),
+        ("spp-net", ["relu5", "spp"], 65),
+    ],
+)
+def test_the_gradient_to_the_pixels_is_that_of_finite_differences(name, layers, side, narrow):
+    net = narrow(name, width=1 / 64).double()
+    pictures = 255 * torch.rand(1, 3, side, side + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     pictures.requires_grad_()
-    assert torch.autograd.gradcheck(lambda shown: features(net, shown, ["conv2_1", "relu3_1"])["relu3_1"], pictures)
+    for layer in layers:
+        assert torch.autograd.gradcheck(lambda shown, layer=layer: features(net, shown, layers)[layer], pictures,
+                                        fast_mode=True)  # fmt: skip
 
 
-def test_layers_can_be_changed_in_place_without_harm_to_others_or_to_gradients(narrow, pixels):
-    net, names = narrow("vgg-d"), ["conv4_3", "relu4_3", "pool4", "relu6", "dropout6", "fc7"]
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("vgg-d", "conv4_3 relu4_3 pool4 relu6 dropout6 fc7"),
+        ("googlenet", "inception_3a/1x1 inception_3a/relu_1x1 inception_3a/relu_5x5 inception_3a/output "
+                      "inception_3b/pool pool5/drop_7x7_s1 loss3/classifier"),
+        ("spp-net", "lrn2 pool2 conv5 relu5 spp fc6 relu6 dropout6 fc8"),
+    ],
+)  # fmt: skip
+def test_layers_can_be_changed_in_place_without_harm_to_others_or_to_gradients(name, layers, narrow, pixels):
+    net, names = narrow(name), layers.split()
 
     def gradient(spoil):
         pictures = pixels(1, 64).float().requires_grad_()
@@ -89,7 +152,7 @@ def test_layers_can_be_changed_in_place_without_harm_to_others_or_to_gradients(n
                 before = {other: found[other].clone() for other in names}
                 found[name].mul_(-3).add_(1)
                 assert all(torch.equal(found[other], before[other]) for other in names if other != name)
-        return torch.autograd.grad(found["fc7"].sum(), pictures)[0]
+        return torch.autograd.grad(found[names[-1]].sum(), pictures)[0]
 
     torch.testing.assert_close(gradient(spoil=True), gradient(spoil=False), rtol=0, atol=0)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor
 
-from verydeep.nets.layers import Layer
+from verydeep.nets.layers import Layer, needed, sources
 from verydeep.nets.net import Net
 from verydeep.nets.order import cheapest_order
 
@@ -52,16 +52,10 @@ class Chain:
 
 def chains(plan: Sequence[Layer], ends: Sequence[str]) -> Iterator[Chain]:
     """The layers that some layers need, themselves included, as chains in the order of the data."""
-    before = dict(zip((layer.name for layer in plan), ("", *(layer.name for layer in plan)), strict=False))
-    takes = {layer.name: layer.after or (before[layer.name],) for layer in plan}
-    needed = set(ends)
-    for name in reversed(takes):
-        needed.update(takes[name] if name in needed else ())
-    uses = Counter(source for name in takes if name in needed for source in takes[name]) + Counter(ends)
+    takes = sources(needed(plan, ends))
+    uses = Counter(source for names in takes.values() for source in names) + Counter(ends)
     chain: list[str] = []
     for name in takes:
-        if name not in needed:
-            continue
         if chain and (takes[name] != (chain[-1],) or uses[chain[-1]] > 1):
             yield Chain(takes[chain[0]], tuple(chain))
             chain = []

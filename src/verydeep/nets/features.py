@@ -21,7 +21,7 @@ def features(
     """The maps [n, c, u, v] of named layers, in the order of the names.
 
     They are the caller's own: whatever is done to one changes no other and no gradient. They can be differentiated to
-    the pixels. What lies behind the last of the layers is not computed.
+    the pixels. Nothing is computed that none of the layers needs.
 
     Fully connected layers give maps, too: one cell for pictures of the net's crop, a cell for each window of it in
     larger ones. `fc7` is before its ReLU, `relu7` after it: docs/decisions/095-what-fc7-is.md.
@@ -49,12 +49,8 @@ def layer_maps(
     if isinstance(net, Wrapped):
         yield from _of_module(net, pixels, names)
         return
-    wanted = set(names)
-    maps = net.maps(pixels)
-    while wanted:
-        name, output = next(maps)
-        if name in wanted:
-            wanted.remove(name)
+    for name, output in net.maps(pixels, ends=names):
+        if name in names:
             yield name, output
 
 

@@ -121,6 +121,20 @@ def place(layers: Sequence[Layer], crop: int) -> Iterator[Placed]:
         yield before
 
 
+def sources(layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
+    """By each layer's name those of the layers whose outputs it takes; "" for the picture."""
+    names = [layer.name for layer in layers]
+    return {layer.name: layer.after or (before,) for before, layer in zip(["", *names], layers, strict=False)}
+
+
+def needed(layers: Sequence[Layer], ends: Sequence[str]) -> list[Layer]:
+    """The layers without which some layers, named by `ends`, cannot be computed, themselves included, in order."""
+    takes, wanted = sources(layers), set(ends)
+    for name in reversed(takes):
+        wanted.update(takes[name] if name in wanted else ())
+    return [layer for layer in layers if layer.name in wanted]
+
+
 def count_parameters(layers: Sequence[Layer]) -> int:
     """Weights and biases of all layers."""
     return sum(layer.parameters for layer in layers)

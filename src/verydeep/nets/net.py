@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from verydeep.errors import NetError
 from verydeep.nets.hub import OnHub
-from verydeep.nets.layers import Layer, place
+from verydeep.nets.layers import Layer, needed, place
 from verydeep.nets.module import module
 
 
@@ -81,19 +81,26 @@ class Net(nn.Module, OnHub):
         """What the first layer takes, in the data type of the weights."""
         return ((pixels - self.mean) / self.std).to(self.mean.dtype)
 
-    def maps(self, pixels: Real[Tensor, "n 3 h w"]) -> Iterator[tuple[str, Float[Tensor, "n c u v"]]]:
+    def maps(
+        self, pixels: Real[Tensor, "n 3 h w"], ends: Sequence[str] | None = None
+    ) -> Iterator[tuple[str, Float[Tensor, "n c u v"]]]:
         """Name and output of each layer in the order of the data, each computed only when it is asked for.
 
         Pictures may be smaller than the crop, as far as the layers asked for can use them; no layer works in place.
+
+        Args:
+            pixels: RGB, 0 to 255.
+            ends: names of layers: of the others only those that they need come; by default all.
 
         Raises:
             NetError: the pictures are too small for the layer that is asked for.
         """
         modules = dict(self.named_children())
-        wanted = [name for layer in self.plan for name in layer.after]  # once for each layer that takes it
+        plan = self.plan if ends is None else needed(self.plan, ends)
+        wanted = [name for layer in plan for name in layer.after]  # once for each layer that takes it
         kept: dict[str, Tensor] = {}
         maps = self.prepared(pixels)
-        for layer in self.plan:
+        for layer in plan:
             if layer.after:
                 maps = torch.cat([kept[name] for name in layer.after], dim=1)
                 for name in layer.after:
