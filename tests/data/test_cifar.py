@@ -1,4 +1,6 @@
 import pickle
+import pickletools
+import re
 import shutil
 
 import numpy as np
@@ -8,10 +10,18 @@ from verydeep.data.cifar import BATCHES, CIFAR_10
 from verydeep.data.open import open_dataset
 from verydeep.errors import DatasetError
 
+ONE = np.zeros((1, 3072), np.uint8)
+
 
 def batch(count, classes, seed):
     generator = np.random.default_rng(seed)
     return generator.integers(0, classes, count), generator.integers(0, 256, (count, 3072), np.uint8)
+
+
+def lengthen(path, length):
+    """Make a file longer by zeros that take no room: pictures of class 0."""
+    with path.open("r+b") as file:
+        file.truncate(length)
 
 
 @pytest.fixture
@@ -98,29 +108,120 @@ def test_an_impossible_label_is_named(ten):
     records = bytearray(path.read_bytes())
     records[3073] = 10
     path.write_bytes(records)
-    with pytest.raises(DatasetError, match=r"test_batch\.bin: record 1, at byte 3073, has label 10 of 10 classes"):
+    with pytest.raises(DatasetError, match=r"test_batch\.bin: record 1 has label 10 of 10 classes, at byte 3073; "):
         open_dataset(ten / "bin", "test")
+
+
+@pytest.mark.parametrize("protocol", range(5))
+@pytest.mark.parametrize(("folder", "key", "classes"), [("ten", b"labels", 10), ("hundred", b"fine_labels", 100)])
+def test_an_impossible_label_of_the_python_version_is_found_in_the_file(request, folder, key, classes, protocol):
+    path = request.getfixturevalue(folder) / "py" / ("test_batch" if folder == "ten" else "test")
+    rows = np.zeros((3, 3072), np.uint8)
+    path.write_bytes(pickle.dumps({b"data": rows, key: [1, classes, 2]}, protocol))
+    steps = pickletools.genops(path.read_bytes())
+    start = next(at for step, number, at in steps if step.name in ("INT", "BININT1") and number == classes)
+    message = f"{path.name}: record 1 has label {classes} of {classes} classes, at byte {start}; "
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(path.parent, "test")
+
+
+def test_an_impossible_fine_label_is_named_by_its_byte(hundred):
+    path = hundred / "bin" / "test.bin"
+    records = bytearray(path.read_bytes())
+    records[2 * 3074 + 1] = 100
+    path.write_bytes(records)
+    with pytest.raises(DatasetError, match=r"test\.bin: record 2 has label 100 of 100 classes, at byte 6149; "):
+        open_dataset(hundred / "bin", "test")
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
         ({b"labels": [1]}, "has no entry data"),
-        ({b"data": np.zeros((1, 3072), np.uint8)}, "has no entry labels"),
-        ({b"data": np.zeros((1, 3072), np.uint8), b"labels": [1, 2]}, "has 2 labels for 1 rows of 3072 bytes"),
-        ({b"data": np.zeros((1, 3071), np.uint8), b"labels": [1]}, "has 1 labels for 1 rows of 3071 bytes"),
-        ({b"data": np.zeros((1, 3072), np.uint8), b"labels": [-1]}, "record 0 has label -1"),
-        ({b"data": np.zeros((1, 3072), np.uint8), b"labels": [2**80]}, "labels is not a list of numbers"),
-        ({b"data": np.zeros((1, 3072), np.uint8), b"labels": "1"}, "labels is not a list of numbers"),
-        ({b"data": np.zeros((1, 3072)), b"labels": [1]}, "holds no matrix of bytes"),
-        ({b"data": [1], b"labels": [1]}, "holds no matrix of bytes"),
+        ({b"data": ONE}, "has no entry labels"),
+        ({b"data": ONE, b"labels": [1, 2]}, "has 2 labels, at byte BYTE, for 1 rows of 3072 bytes, at byte BYTE, "),
+        ({b"data": ONE[:, 1:], b"labels": [1]}, "has 1 labels, at byte BYTE, for 1 rows of 3071 bytes, at byte BYTE, "),
+        ({b"data": ONE[:0], b"labels": []}, "has 0 labels, at byte BYTE, for 0 rows"),
+        ({b"data": ONE, b"labels": [-1]}, "record 0 has label -1 of 10 classes, at byte BYTE; "),
+        ({b"data": ONE, b"labels": [2**80]}, "labels is not a list of numbers, see byte BYTE; "),
+        ({b"data": ONE, b"labels": "1"}, "labels, at byte BYTE, is not a list of numbers"),
+        ({b"data": ONE.astype(float), b"labels": [1]}, "holds no matrix of bytes at byte BYTE, "),
+        ({b"data": [1], b"labels": [1]}, "holds no matrix of bytes at byte BYTE, "),
         ([1], "has no entry data"),
     ],
 )
 def test_a_pickle_of_something_else_is_said(ten, write, value, message):
     write("py/test_batch", pickle.dumps(value))
-    with pytest.raises(DatasetError, match=f"test_batch: {message}"):
+    with pytest.raises(DatasetError, match=f"test_batch: {message.replace('BYTE', '[1-9][0-9]*')}"):
         open_dataset(ten / "py", "test")
+
+
+def test_the_entries_of_a_pickle_are_named_by_the_bytes_at_which_they_begin(ten):
+    path = ten / "py" / "test_batch"
+    path.write_bytes(pickle.dumps({b"labels": [1, 2], b"data": ONE}, 3))
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(ten / "py", "test")
+    labels, data = (int(found) for found in re.findall(r"at byte (\d+),", str(caught.value)))
+    steps = [(opcode.name, argument, at) for opcode, argument, at in pickletools.genops(path.read_bytes())]
+    assert next(at for name, _, at in steps if name == "EMPTY_LIST") == labels
+    assert next(at for name, _, at in steps if name == "GLOBAL") == data
+
+
+@pytest.mark.parametrize("version", ["ten", "hundred"])
+def test_a_pickle_that_was_cut_names_where(request, version):
+    root = request.getfixturevalue(version) / "py"
+    path = root / ("data_batch_2" if version == "ten" else "train")
+    whole = path.read_bytes()
+    steps = [at for _, _, at in pickletools.genops(whole)]
+    for cut in (0, 1, 2, 100, len(whole) // 2, len(whole) - 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        begins = max(at for at in [*steps, len(whole)] if at <= cut)  # of the step that is not there as a whole
+        with pytest.raises(
+            DatasetError, match=rf"{path.name}: is not a whole pickle \(at byte {begins} of {cut}: .*copy it again$"
+        ):
+            open_dataset(root, "train")
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+def test_a_training_batch_that_is_shorter_than_the_others_is_named_in_both_versions(ten, number):
+    path = ten / "bin" / f"data_batch_{number}.bin"
+    path.write_bytes(path.read_bytes()[: 2 * 3073])
+    whole = 2 if number == 1 else 1
+    message = f"{path.name}: ends at byte 6146, after 2 pictures; beside data_batch_{whole}.bin it should have 3; copy"
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(ten / "bin", "train")
+    assert len(open_dataset(ten / "bin", "test")) == 2
+    path = ten / "py" / f"data_batch_{number}"
+    path.write_bytes(pickle.dumps({b"data": ONE, b"labels": [1]}, 2))
+    with pytest.raises(DatasetError, match=f"{path.name}: ends at byte {path.stat().st_size}, after 1 pictures; "):
+        open_dataset(ten / "py", "train")
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "split", "whole", "pictures", "record"),
+    [
+        ("ten", "test_batch.bin", "test", "data_batch_1.bin", 10_000, 3073),
+        ("ten", "data_batch_4.bin", "train", "data_batch_1.bin", 10_000, 3073),
+        ("hundred", "test.bin", "test", "train.bin", 50_000, 3074),
+        ("hundred", "train.bin", "train", "test.bin", 10_000, 3074),
+    ],
+)
+def test_beside_a_file_of_the_published_length_all_must_have_theirs(
+    request, folder, file, split, whole, pictures, record
+):
+    root = request.getfixturevalue(folder) / "bin"
+    if folder == "ten":
+        for name in {*BATCHES} - {"data_batch_4"}:
+            lengthen(root / f"{name}.bin", pictures * record)
+    lengthen(root / whole, pictures * record)
+    path = root / file
+    size = path.stat().st_size
+    due = 50_000 if file == "train.bin" else 10_000
+    message = rf"{file}: ends at byte {size}, after {size // record} pictures; beside {whole} it should have {due}; "
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(root, split)
+    lengthen(path, due * record)
+    assert len(open_dataset(root, split)) == (50_000 if split == "train" else 10_000)
 
 
 def test_names_that_cannot_be_are_said(ten, write):
@@ -128,7 +229,7 @@ def test_names_that_cannot_be_are_said(ten, write):
     with pytest.raises(DatasetError, match=r"batches\.meta\.txt: names no classes, or one twice"):
         open_dataset(ten / "bin")
     write("py/batches.meta", pickle.dumps({b"label_names": 7}))
-    with pytest.raises(DatasetError, match=r"batches\.meta: label_names is not a list of names"):
+    with pytest.raises(DatasetError, match=r"batches\.meta: label_names, at byte 27, is not a list of names"):
         open_dataset(ten / "py")
 
 

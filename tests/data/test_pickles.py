@@ -34,6 +34,19 @@ def test_plain_data_comes_back(value, protocol):
     assert read_pickle(pickle.dumps(value, protocol), name="p") == value
 
 
+@given(st.lists(st.integers() | st.lists(st.text())), st.integers(0, 4))
+def test_each_item_begins_where_its_first_step_does(value, protocol):
+    encoded = pickle.dumps({"here": value, "there": 1}, protocol)
+    found = read_pickle(encoded, name="p")
+    assert len(found["here"].starts) == len(value)
+    assert [found.starts["here"], *found["here"].starts, found.starts["there"]] == sorted(
+        {found.starts["here"], *found["here"].starts, found.starts["there"]}
+    )
+    for start, item in zip(found["here"].starts, found["here"], strict=True):
+        if type(item) is int:
+            assert next(pickletools.genops(encoded[start:] + b"."))[1] == item
+
+
 def test_shared_parts_and_long_lists_come_back():
     shared = ["x" * 300, 2**31 - 1, -1]
     value = [shared, (shared, shared), {1: shared}, list(range(3000))]
@@ -155,6 +168,21 @@ def test_any_row_of_opcodes_is_read_or_refused(codes):
 
 
 @pytest.mark.parametrize(
+    ("encoded", "start"),
+    [
+        (b"\x80\x02]q\x00(K\x01K\x02e", 11),  # ends before its end
+        (b"\x80\x02]q\x00(K\x01K", 8),  # in a number
+        (b"\x80\x02U\x05abc", 2),  # in a string
+        (b"\x80\x02]q\x00K\x01\xff.", 7),  # no opcode
+        (b"\x80\x02K\x01K\x02a.", 6),  # appends to a number
+    ],
+)
+def test_damage_is_named_by_the_byte_of_the_step_that_fails(encoded, start):
+    with pytest.raises(DatasetError, match=rf"p: is not a whole pickle \(at byte {start} of {len(encoded)}: "):
+        read_pickle(encoded, name="p")
+
+
+@pytest.mark.parametrize(
     "encoded",
     [
         b"",
@@ -169,7 +197,7 @@ def test_any_row_of_opcodes_is_read_or_refused(codes):
     ],
 )
 def test_damage_and_lying_lengths_are_said_in_one_line(encoded):
-    with pytest.raises(DatasetError, match="p: is not a whole pickle") as caught:
+    with pytest.raises(DatasetError, match=rf"p: is not a whole pickle \(at byte \d+ of {len(encoded)}: ") as caught:
         read_pickle(encoded, name="p")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200

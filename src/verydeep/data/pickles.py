@@ -6,8 +6,10 @@ which numpy writes an array. See docs/decisions/010-pickles-are-read-not-run.md.
 """
 
 import pickletools
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from io import BytesIO
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -24,6 +26,7 @@ OLD_STRINGS = frozenset({"STRING", "BINSTRING", "SHORT_BINSTRING"})  # Python 2'
 CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 SHORT_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MARK = object()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,34 @@ class Object:
     state: Any = None
 
 
+class Items(list[Any]):
+    """A list with the byte of its pickle at which each item begins."""
+
+    def __init__(self, values: Iterable[Any] = (), starts: Iterable[int] = ()) -> None:
+        super().__init__(values)
+        self.starts = list(starts)
+
+    def add(self, items: "Items") -> None:
+        """Append items."""
+        self.extend(items)
+        self.starts.extend(items.starts)
+
+
+class Entries(dict[Any, Any]):
+    """A dict with the byte of its pickle at which the value of each key begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.starts: dict[Any, int] = {}
+
+    def add(self, items: Items) -> None:
+        """Take keys and values, in turn."""
+        self.update(zip(items[::2], items[1::2], strict=True))
+        self.starts.update(zip(items[::2], items.starts[1::2], strict=True))
+
+
 def read_pickle(encoded: bytes, *, name: str) -> Any:
-    """The value in a pickle, arrays as `Object` for `uint8_array`.
+    """The value in a pickle: lists as `Items`, dicts as `Entries`, arrays as `Object` for `uint8_array`.
 
     Args:
         encoded: the file.
@@ -52,18 +81,31 @@ def read_pickle(encoded: bytes, *, name: str) -> Any:
     Raises:
         DatasetError: it is damaged, or asks for anything but plain data and arrays.
     """
+    machine = Machine(name)
     try:
-        return _read(encoded, name)
+        return machine.run(encoded)
     except DatasetError:
         raise
     except Exception as error:  # a damaged file may trip over anything
         reason = " ".join(str(error).split())[:80] or type(error).__name__
-        raise DatasetError(f"{name}: is not a whole pickle ({reason}); copy it again") from None
+        place = f"at byte {machine.at} of {len(encoded)}"
+        raise DatasetError(f"{name}: is not a whole pickle ({place}: {reason}); copy it again") from None
 
 
-def uint8_array(value: Any, *, name: str) -> UInt8[np.ndarray, "rows columns"]:
-    """The matrix of bytes that a pickled array holds, its sizes checked against the bytes that are there."""
-    complaint = DatasetError(f"{name}: holds no matrix of bytes where its pictures should be; copy it again")
+def uint8_array(value: Any, *, name: str, start: int = 0) -> UInt8[np.ndarray, "rows columns"]:
+    """The matrix of bytes that a pickled array holds, its sizes checked against the bytes that are there.
+
+    Args:
+        value: as `read_pickle` gives it.
+        name: what to call the file in errors.
+        start: the byte at which the array begins there.
+
+    Raises:
+        DatasetError: it is anything else.
+    """
+    complaint = DatasetError(
+        f"{name}: holds no matrix of bytes at byte {start}, where its pictures should be; copy it again"
+    )
     try:
         if value.maker not in RECONSTRUCT:
             raise complaint
@@ -78,34 +120,60 @@ def uint8_array(value: Any, *, name: str) -> UInt8[np.ndarray, "rows columns"]:
         raise complaint from None
 
 
-def _read(encoded: bytes, name: str) -> Any:
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
+class Machine:
+    """What steps through a pickle: a stack, the byte at which each of its values begins, and what is kept for later.
 
-    def pop(count: int) -> list[Any]:
-        start = len(stack) - count
+    Attributes:
+        name: what to call the file in errors.
+        at: the byte at which the step begins that is being read or done.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.at = 0
+        self.stack: list[Any] = []
+        self.starts: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, encoded: bytes) -> Any:
+        """The value that the steps come to."""
+        file = BytesIO(encoded)
+        for opcode, argument, position in pickletools.genops(file):
+            self.at = position or 0
+            if opcode.name == "STOP":
+                return self.stack.pop()
+            self.step(opcode.name, argument)
+            del self.starts[len(self.stack) :]  # a value made of others begins where the first of them did
+            self.starts += [self.at] * (len(self.stack) - len(self.starts))
+            self.at = file.tell()
+        raise ValueError("it has no end")
+
+    def pop(self, count: int) -> Items:
+        """The last values, taken away."""
+        start = len(self.stack) - count
         if start < 0:
             raise ValueError("it takes more than it has")
-        items = stack[start:]
-        del stack[start:]
+        items = Items(self.stack[start:], self.starts[start : len(self.stack)])
+        del self.stack[start:]
         return items
 
-    def pop_to_mark() -> list[Any]:
-        count = next(count for count, value in enumerate(reversed(stack)) if value is MARK)
-        items = pop(count)
-        stack.pop()
+    def pop_to_mark(self) -> Items:
+        """The values behind the last mark, taken away with it."""
+        items = self.pop(next(count for count, value in enumerate(reversed(self.stack)) if value is MARK))
+        self.stack.pop()
         return items
 
-    def top(kind: type) -> Any:
-        if not isinstance(stack[-1], kind):
-            raise ValueError(f"it fills a {type(stack[-1]).__name__} as a {kind.__name__}")
-        return stack[-1]
+    def top(self, kind: type[T]) -> T:
+        """The last value, to be filled."""
+        last = self.stack[-1]
+        if not isinstance(last, kind):
+            raise ValueError(f"it fills {type(last).__name__} as if it were {kind.__name__}")
+        return last
 
-    argument: Any
-    for opcode, argument, position in pickletools.genops(encoded):
-        match opcode.name:
-            case "STOP":
-                return stack.pop()
+    def step(self, opcode: str, argument: Any) -> None:
+        """Do what an opcode says."""
+        stack = self.stack
+        match opcode:
             case "PROTO" | "FRAME":
                 pass
             case value if value in VALUES:
@@ -119,59 +187,58 @@ def _read(encoded: bytes, name: str) -> Any:
             case "POP":
                 stack.pop()
             case "POP_MARK":
-                pop_to_mark()
+                self.pop_to_mark()
             case "DUP":
                 stack.append(stack[-1])
             case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
+                self.memo[len(self.memo)] = stack[-1]
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
+                self.memo[argument] = stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
+                stack.append(self.memo[argument])
             case "EMPTY_LIST":
-                stack.append([])
+                stack.append(Items())
             case "LIST":
-                stack.append(pop_to_mark())
+                stack.append(self.pop_to_mark())
             case "APPEND":
-                items = pop(1)
-                top(list).extend(items)
+                items = self.pop(1)
+                self.top(Items).add(items)
             case "APPENDS":
-                items = pop_to_mark()
-                top(list).extend(items)
+                items = self.pop_to_mark()
+                self.top(Items).add(items)
             case value if value in SHORT_TUPLES:
-                stack.append(tuple(pop(SHORT_TUPLES[value])))
+                stack.append(tuple(self.pop(SHORT_TUPLES[value])))
             case "TUPLE":
-                stack.append(tuple(pop_to_mark()))
+                stack.append(tuple(self.pop_to_mark()))
             case "EMPTY_DICT":
-                stack.append({})
+                stack.append(Entries())
             case "DICT":
-                items = pop_to_mark()
-                stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+                items = self.pop_to_mark()
+                stack.append(Entries())
+                self.top(Entries).add(items)
             case "SETITEM":
-                key, item = pop(2)
-                top(dict)[key] = item
+                items = self.pop(2)
+                self.top(Entries).add(items)
             case "SETITEMS":
-                items = pop_to_mark()
-                top(dict).update(zip(items[::2], items[1::2], strict=True))
+                items = self.pop_to_mark()
+                self.top(Entries).add(items)
             case "GLOBAL":
-                stack.append(_name(argument, position, name))
+                stack.append(_name(argument, self.at, self.name))
             case "STACK_GLOBAL":
-                module, attribute = pop(2)
-                stack.append(_name(f"{module} {attribute}", position, name))
+                module, attribute = self.pop(2)
+                stack.append(_name(f"{module} {attribute}", self.at, self.name))
             case "REDUCE":
-                maker, arguments = pop(2)
+                maker, arguments = self.pop(2)
                 stack.append(_made(maker, arguments))
             case "BUILD":
-                [state] = pop(1)
-                top(Object).state = state
+                [state] = self.pop(1)
+                self.top(Object).state = state
             case other:
-                raise DatasetError(
-                    f"{name}: refused, at byte {position} of this pickle is {other}, which plain data has no need of"
-                )
-    raise ValueError("it has no end")
+                place = f"at byte {self.at} of this pickle"
+                raise DatasetError(f"{self.name}: refused, {place} is {other}, which plain data has no need of")
 
 
-def _name(asked: str, position: int | None, name: str) -> Name:
+def _name(asked: str, position: int, name: str) -> Name:
     if asked not in NAMES:
         shown = ".".join(asked.split())[:80]
         raise DatasetError(
