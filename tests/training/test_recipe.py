@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from verydeep.errors import RecipeError
 from verydeep.nets.registry import create_net
 from verydeep.training.recipe import Recipe, known_keys, parse_recipe, read_recipe, recipes
+from verydeep.training.schedule import rate_factor
 
 PAPER = {
     "start.deviation": 0.01,
@@ -153,6 +155,24 @@ def test_the_papers_chain_of_starts_is_there_as_recipes():
     assert [each.smallest_sides for each in (first, second, third)] == [(256, 256), (384, 384), (256, 512)]
     assert [each.optimizer.learning_rate for each in (first, second, third)] == [0.01, 0.001, 0.001]
     assert [each.validation_protocol for each in (first, second, third)] == ["centre@256", "centre@384", "centre@384"]
+
+
+@pytest.mark.parametrize("passed", [0.0, 0.5, 1.0, 7.25, 18.99, 19.0, 19.5])
+def test_the_rate_of_nagadomi_is_the_one_of_his_program(passed):
+    """Torch's velocity takes 1 - 0.9 of each gradient; a pass is 1.8 million views. Source: his train.lua."""
+    recipe = read_recipe("nagadomi")
+    updates = passed * 1_800_000 / 64
+    his = 1.0 / (1 + 5e-6 * updates) if passed < 19 else 0.01
+    ours = recipe.optimizer.learning_rate * rate_factor(recipe.schedule, 36 * passed, drops=0)
+    assert recipe.schedule.epochs == 20 * 36
+    assert ours == pytest.approx((1 - recipe.optimizer.momentum) * his)
+
+
+def test_deepcnet_is_distorted_to_the_end_and_its_rate_is_the_one_of_his_example():
+    recipe = read_recipe("deepcnet")
+    assert (recipe.views.method, recipe.views.plain, recipe.schedule.tail) == ("distort", 0, 0)
+    ours = recipe.optimizer.learning_rate * rate_factor(recipe.schedule, 100.0, drops=0)
+    assert ours == pytest.approx((1 - recipe.optimizer.momentum) * 0.003 * math.exp(-0.02 * 100))
 
 
 def test_the_protocol_of_validation_can_be_chosen_and_else_fits_the_views():

@@ -101,8 +101,10 @@ def draw(net: Net, generator: Generator) -> None:
 def _net(
     name: str, levels: Sequence[Level], filters: int, grid: int, error: float | None = None, *aliases: str
 ) -> NetDescription:
-    errors = {} if error is None else {"centre@32": (error, None)}
-    source = "Graham 2014" if grid == 96 else "Kaggle's contest on CIFAR-10, 2014, its winner"
+    paper = grid == 96
+    way = "its author's test" if paper else "Kaggle's contest"  # neither says how many looks at a picture there were
+    errors = {} if error is None else {way: (error, None)}
+    source = "Graham 2014" if paper else "Kaggle's contest on CIFAR-10, 2014, its winner"
     return NetDescription(
         name, partial(layers, levels, filters, grid), 32, source, errors, num_classes=10, tested="CIFAR-10, test",
         aliases=aliases, draw=draw, mean=GREY, std=GREY,

@@ -114,11 +114,12 @@ def zca(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
 
 NETS = (
     NetDescription(
-        "nagadomi", layers, 24, "nagadomi 2014, kaggle-cifar10-torch7", {"36 views": (0.0668, None)},
-        num_classes=10, tested="CIFAR-10, test", draw=draw,
+        "nagadomi", layers, 24, "nagadomi 2014, kaggle-cifar10-torch7", num_classes=10, tested="CIFAR-10, test",
+        draw=draw,
     ),
     NetDescription(
-        "nagadomi-zca", layers, 24, "the same, with its author's whitening of crops", {"36 views": (0.0668, None)},
-        num_classes=10, tested="CIFAR-10, test", draw=draw, std=255.0, make=Whitened,
+        "nagadomi-zca", layers, 24, "the same, with its author's whitening of crops",
+        {"nagadomi-36@32": (0.0668, None)}, num_classes=10, tested="CIFAR-10, test", draw=draw, std=255.0,
+        make=Whitened,
     ),
 )  # fmt: skip
