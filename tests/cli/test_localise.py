@@ -48,6 +48,9 @@ def test_errors_are_measured_and_a_submission_scores_the_same(digits, nets, tmp_
     assert cases == [f"{kind}-{number:02d}.png" for kind in ("bad", "good") for number in range(1, 11)]
     with Image.open(tmp_path / "cases" / "good-01.png") as drawing:
         assert max(drawing.size) > 160  # enlarged
+        name, said = drawing.text["Description"].split(": IoU ")
+        assert name in CLASSES
+        assert float(said.partition(";")[0]) >= 0.5
     assert 0 < row["known_class_error"] < 1
     assert row["localisation_error"] >= row["classification_error"]
     assert f"{100 * row['localisation_error']:.1f}" in capsys.readouterr().out

@@ -150,6 +150,7 @@ def test_of_voc_the_pictures_that_show_one_class_are_taken(put, write):
     write(f"{base}/ImageSets/Main/dog_val.txt", "a -1\nb 1\nc 1\n")
     data = one_class_each(open_dataset(root, "val", kind="voc"))
     assert [data.classes[label] for label in data.labels] == ["cat", "dog"]
+    assert data.remarks == ("1 of 3 pictures do not show one class alone, and are left out",)
     assert read_boxes(data).counts.tolist() == [1, 1]
     assert check(open_dataset(root, "val", kind="voc")).boxes == 2
     assert one_class_each(data.subset([1])).labels.tolist() == [1]

@@ -16,6 +16,6 @@ def test_the_library_does_what_the_page_shows(block, capsys):
 
 
 def test_the_recipes_of_the_page_are_there():
-    assert {"ilsvrc-d-256-boxes", "ilsvrc-d-384-boxes", "tiny-boxes"} <= set(re.findall(r"`([\w-]+)`", PAGE)) & set(
-        recipes()
-    )
+    assert {"ilsvrc-d-256-boxes", "ilsvrc-d-384-boxes", "tiny-imagenet-boxes"} <= set(
+        re.findall(r"`([\w-]+)`", PAGE)
+    ) & set(recipes())

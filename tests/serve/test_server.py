@@ -46,8 +46,9 @@ def test_it_answers_keeps_nothing_says_nothing_and_ends_on_ctrl_c(start_server, 
     said, remarks = process.communicate(timeout=30)
     assert process.returncode == 130
     assert said == ""
-    credentials, advice, end = remarks.splitlines()
+    credentials, boxes, advice, end = remarks.splitlines()
     assert "6 classes of animals" in credentials
+    assert "one box for all classes" in boxes
     assert "Ctrl-C" in advice
     assert end == "verydeep: interrupted"
 

@@ -10,7 +10,15 @@ from typer.core import TyperGroup
 from verydeep.cli.options import Data, Device, Json, Kind, Split, Threads, in_a_folder, is_first
 from verydeep.cli.terminal import remark, show
 
-LOCALISERS = "A net trained with [boxes]: a run's folder, a file, or a bundled name; may be given several times."
+Localisers = Annotated[
+    list[str],
+    Option(
+        metavar="NET",
+        help="A net trained with [boxes]: a run's folder, a file, or a name; may be given several times; by default "
+        "the one that comes with verydeep.",
+        show_default=False,
+    ),
+]
 
 
 class MeasureByDefault(TyperGroup):
@@ -30,7 +38,7 @@ localise = typer.Typer(
 @localise.command()
 def measure(
     data: Data,
-    localiser: Annotated[list[str], Option(metavar="NET", help=LOCALISERS, show_default=False)],
+    localiser: Localisers = [],  # noqa: B006 - typer copies it
     net: Annotated[str, Option(metavar="NET", help="That names classes: a run's folder, a file, or a name.")] = (
         "tiny-imagenet"
     ),
@@ -72,10 +80,18 @@ def measure(
     from verydeep.evaluation.predict import best_protocol
     from verydeep.localisation.devkit import read_classes
     from verydeep.localisation.draw import draw_cases
-    from verydeep.localisation.localise import guess, judge, localisation_row, open_localiser, write_submission
+    from verydeep.localisation.localise import (
+        bundled_localiser,
+        guess,
+        judge,
+        localisation_row,
+        open_localiser,
+        write_submission,
+    )
     from verydeep.nets.registry import load_own_net
     from verydeep.processes import processes
 
+    localiser = localiser or [bundled_localiser()]
     loaded, card = load_own_net(net)
     if len(boxes) not in (0, 1, len(localiser)):
         raise typer.BadParameter(f"--boxes is given {len(boxes)} times for {len(localiser)} localisers")
@@ -111,7 +127,7 @@ def draw(
     files: Annotated[
         list[str], Argument(metavar="FILES", help="Pictures, or folders of pictures.", show_default=False)
     ],
-    localiser: Annotated[list[str], Option(metavar="NET", help=LOCALISERS, show_default=False)],
+    localiser: Localisers = [],  # noqa: B006 - typer copies it
     net: Annotated[str, Option(metavar="NET", help="That names classes.")] = "tiny-imagenet",
     count: Annotated[int, Option(min=1, metavar="N", help="So many boxes a picture.")] = 1,
     out: Annotated[Path, Option(metavar="FOLDER", help="Where the drawings go; made if need be.")] = Path("boxes"),
@@ -126,22 +142,24 @@ def draw(
     from verydeep.data.paths import printable
     from verydeep.errors import PictureError
     from verydeep.evaluation.error_table import write_rows
-    from verydeep.evaluation.predict import open_files
+    from verydeep.evaluation.predict import best_protocol, credentials, open_files
     from verydeep.localisation.draw import draw
-    from verydeep.localisation.localise import localise, open_localiser
+    from verydeep.localisation.localise import box_credentials, bundled_localiser, localise, open_localiser
     from verydeep.nets.registry import load_own_net
 
+    localiser = localiser or [bundled_localiser()]
     loaded, card = load_own_net(net)
     opened = [open_localiser(where, boxes) for where in localiser]
+    for line in (credentials(net, loaded, card), *map(box_credentials, opened)):
+        remark(line)
     pictures = open_files(files, loaded.classes)
     out.mkdir(parents=True, exist_ok=True)
-    names = card.get("names", {})
+    protocol, names = best_protocol(loaded, card), card.get("names", {})
     rows, bad = [], 0
     for index, image in enumerate(pictures.images):
         try:
             pixels = pictures.picture(index)
-            found = localise(loaded, [each.net for each in opened], pixels, count=count, boxes=opened[0].protocol,
-                             device=device)  # fmt: skip
+            found = localise(loaded, opened, pixels, count=count, protocol=protocol, device=device)
         except PictureError as error:
             bad += 1
             remark(str(error))

@@ -20,7 +20,10 @@ def serve(
     localiser: Annotated[
         list[str],
         Option(
-            metavar="NET", help="Gives boxes, trained with [boxes] on the net's classes; may be given several times."
+            metavar="NET",
+            help="Gives boxes, trained with [boxes] on the net's classes; may be given several times; by default "
+            "the one that comes with verydeep, where it fits the net.",
+            show_default=False,
         ),
     ] = [],  # noqa: B006 - typer copies it
     boxes: Annotated[str | None, Option(metavar="NAME", help="Protocol of the boxes, such as dense@64,96.")] = None,
@@ -46,11 +49,12 @@ def serve(
     from verydeep.serve.server import serve
     from verydeep.serve.sight import open_served
 
-    served = [open_served(net, protocol, localiser, boxes, device) for net in nets or ["tiny-imagenet"]]
+    served = [open_served(net, protocol, localiser or None, boxes, device) for net in nets or ["tiny-imagenet"]]
     for each in served:
         for line in each.card.get("remarks", ()):
             remark(line)
-        remark(each.credentials)
+        for line in each.credentials:
+            remark(line)
     if not is_loopback(host):
         remark(f"--host {host}: whoever reaches this machine can use the page; there is no password")
 

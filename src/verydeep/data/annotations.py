@@ -215,7 +215,9 @@ def one_class_each(data: Dataset) -> Dataset:
         return data
     shows = data.presence == 1
     chosen = np.flatnonzero(shows.sum(axis=1) == 1)
-    return replace(data.subset(chosen), labels=shows[chosen].argmax(axis=1))
+    left_out = f"{len(data) - len(chosen):,} of {len(data):,} pictures do not show one class alone, and are left out"
+    remarks = (*data.remarks, left_out) if len(chosen) < len(data) else data.remarks
+    return replace(data.subset(chosen), labels=shows[chosen].argmax(axis=1), remarks=remarks)
 
 
 def reader(data: Dataset) -> Read | None:

@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
+from verydeep.data.boxes import iou
 from verydeep.data.dataset import Dataset
+from verydeep.data.paths import printable
 from verydeep.localisation.localise import Located, Rights
 
 COLOURS = (
@@ -18,6 +21,7 @@ COLOURS = (
     "#cc79a7",
 )  # told apart by colour-blind readers; Okabe & Ito 2008
 CASES = 10  # good ones, and bad ones
+TEXT = "Description"  # PNG's own word for the text of a file that says what it shows
 LEAST_SIDE = 256  # px that a small picture is enlarged to, in whole steps
 THICKNESS = 200  # of the longer side of a picture, to one px of a line
 
@@ -50,6 +54,8 @@ def draw(
 def draw_cases(folder: Path, data: Dataset, rights: Rights, count: int = CASES) -> list[Path]:
     """Draw good and bad cases with the class known, spread over all: true boxes in white, the found one in colour.
 
+    Each file's text says the class, the IoU of the found box with the nearest true one, and the picture's name.
+
     Args:
         folder: of the PNG files; made if need be.
         data: that was tested.
@@ -66,9 +72,13 @@ def draw_cases(folder: Path, data: Dataset, rights: Rights, count: int = CASES) 
             larger = max(1, LEAST_SIDE // max(picture.size))
             image = picture.resize((larger * picture.width, larger * picture.height), Image.Resampling.BICUBIC)
             canvas = ImageDraw.Draw(image)
-            for box in rights.truth.of(place, (image.height, image.width)).tolist():
-                canvas.rectangle(box, outline="white")
-            canvas.rectangle((larger * rights.found.boxes[place, 0]).tolist(), outline=COLOURS[0], width=2)
+            found, truth = larger * rights.found.boxes[place], rights.truth.of(place, (image.height, image.width))
+            for box in truth.tolist():
+                canvas.rectangle(box, outline="white", width=2)
+            canvas.rectangle(found[0].tolist(), outline=COLOURS[0], width=2)
+            key, text = data.classes[data.labels[index]], PngInfo()
+            name = data.names.get(key, key).split(",")[0]  # the first of the synonyms
+            text.add_itxt(TEXT, f"{name}: IoU {iou(found, truth).max():.2f}; {printable(data.images[index])}")
             files.append(folder / f"{kind}-{number:02d}.png")
-            image.save(files[-1])
+            image.save(files[-1], pnginfo=text)
     return files

@@ -16,12 +16,15 @@ from verydeep.errors import LocalisationError
 from verydeep.evaluation.posteriors import Posteriors, default_threads, name_of, posteriors
 from verydeep.evaluation.predict import best_protocol, open_files
 from verydeep.localisation.devkit import GUESSES, Guess, write_predictions
+from verydeep.localisation.head import regression_of
 from verydeep.localisation.locate import Found, Localiser, locate
 from verydeep.localisation.measure import error_of, is_right
 from verydeep.nets.net import Net
-from verydeep.nets.registry import load_own_net
+from verydeep.nets.registry import bundled, load_own_net
 from verydeep.weights.files import write_atomically
 
+BUNDLED = "tiny-imagenet-boxes"  # the localiser that comes with the package
+Where = Localiser | Net | str | Path  # a localiser, or the net that it is, or the place of that
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
@@ -61,7 +64,7 @@ class Guesses:
 
 def localise(
     net: Net | str | Path,
-    localiser: Net | str | Path | Sequence[Net | str | Path],
+    localiser: Where | Sequence[Where] | None,
     picture: str | Path | UInt8[np.ndarray, "h w 3"],
     *,
     count: int = GUESSES,
@@ -73,18 +76,19 @@ def localise(
 
     Args:
         net: that names classes, or where it is.
-        localiser: one net that gives boxes, or several, or where they are.
+        localiser: one net that gives boxes, or several, or where they are; None for the one that the package brings.
         picture: a file, or RGB pixels.
         count: of classes.
         protocol: of the classification; by default what the net was found best by.
-        boxes: the protocol that says which crops give boxes, such as `dense@256,384`; by default at the scale that the
-            localiser was tested at.
+        boxes: the protocol that says which crops give boxes, such as `dense@256,384`; by default what the localiser was
+            found best by.
         device: where to compute.
 
     Raises:
-        LocalisationError: the nets do not fit each other.
+        LocalisationError: the nets do not fit each other, or the package brings no localiser.
         PictureError: the picture cannot be decoded.
     """
+    localiser = bundled_localiser() if localiser is None else localiser
     net, card = loaded(net)
     data: Dataset
     if isinstance(picture, np.ndarray):
@@ -107,12 +111,56 @@ def loaded(net: Net | str | Path) -> tuple[Net, Mapping[str, Any]]:
     return (net, {}) if isinstance(net, Net) else load_own_net(net)
 
 
-def open_localiser(where: Net | str | Path, boxes: str | None = None) -> Localiser:
-    """A localiser with the protocol that says which crops give boxes: by default dense, at the scale of its tests."""
+def bundled_localiser() -> str:
+    """The name of the localiser that the package brings.
+
+    Raises:
+        LocalisationError: this copy of it brings none.
+    """
+    if BUNDLED not in bundled():
+        raise LocalisationError(
+            f"{BUNDLED}: is not in this copy of verydeep; give a localiser of your own, such as a run of "
+            f"`verydeep train {BUNDLED} tiny-imagenet-200`"
+        )
+    return BUNDLED
+
+
+def open_localiser(where: Where, boxes: str | None = None) -> Localiser:
+    """A localiser with the protocol that says which crops give boxes: by default that by which it errs least."""
+    if isinstance(where, Localiser):
+        return where
     net, card = loaded(where)
-    tested = str(card.get("validation_protocol", ""))
-    scale = tested.partition("@")[2].partition(",")[0].partition("-")[0]
-    return Localiser(net, boxes or (f"dense@{scale}-mirror" if scale else "dense-mirror"))
+    return Localiser(net, boxes or best_boxes(card), net.name if isinstance(where, Net) else str(where), card)
+
+
+def best_boxes(card: Mapping[str, Any]) -> str:
+    """The protocol by which a localiser errs least, by its card; else dense, at the scale that it was watched at."""
+    if rows := card.get("localisation", []):
+        return str(min(rows, key=lambda row: row["known_class_error"])["boxes"][0])
+    watched = str(card.get("validation_protocol", ""))
+    scale = watched.partition("@")[2].partition(",")[0].partition("-")[0]
+    return f"dense@{scale}-mirror" if scale else "dense-mirror"
+
+
+def box_credentials(localiser: Localiser) -> str:
+    """One line on what a localiser knows and how often it errs, from its card.
+
+    Raises:
+        LocalisationError: it gives no boxes.
+    """
+    net, card = localiser.net, localiser.card
+    regression, classes = regression_of(net)
+    kind = "one box for all classes" if regression == "scr" else f"a box for each of {len(classes):,} classes"
+    known = f"{localiser.where}: {net.name} with {kind}" + (f" of {card['data']}" if card.get("data") else "")
+    rows = card.get("localisation", [])
+    if not rows:
+        return f"{known}; how often it errs was not measured: see verydeep localise"
+    best = min(rows, key=lambda row: row["known_class_error"])
+    return (
+        f"{known}; of {best['images'] - best['without_boxes']:,} validation pictures "
+        f"{100 * best['known_class_error']:.0f} % get a wrong box for the right class "
+        f"(IoU below 0.5; {best['boxes'][0]})"
+    )
 
 
 def guess(

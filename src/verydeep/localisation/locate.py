@@ -7,7 +7,8 @@ Source: appendix A.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,10 +35,19 @@ from verydeep.processes import processes
 
 @dataclass(frozen=True)
 class Localiser:
-    """A net that gives boxes, and the protocol that says which crops it is shown."""
+    """A net that gives boxes.
+
+    Attributes:
+        net: it.
+        protocol: that says which crops it is shown.
+        where: what it was opened by.
+        card: of the net.
+    """
 
     net: Net
     protocol: str
+    where: str = ""
+    card: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

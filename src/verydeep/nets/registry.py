@@ -44,6 +44,7 @@ LIMITS = {  # least and most of each size; what a person may want, and what memo
     "dropout": (0, 1),
 }
 LARGEST_CROP = 2**16  # px; the least is each net's own
+BUNDLED_FOLDER = Path(str(files("verydeep.weights").joinpath("bundled")))  # nets that the package brings
 
 
 FAMILIES = (
@@ -290,5 +291,4 @@ def _saved_sizes(card: Mapping[str, Any], path: str | Path) -> SavedSizes:
 
 def bundled() -> Mapping[str, Path]:
     """The trained nets that the package brings, by name."""
-    folder = Path(str(files("verydeep.weights").joinpath("bundled")))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(BUNDLED_FOLDER.glob("*.safetensors"))}

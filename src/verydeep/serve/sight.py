@@ -17,10 +17,10 @@ from verydeep.evaluation.average import Net
 from verydeep.evaluation.posteriors import Posteriors, posteriors, refuse_score_map
 from verydeep.evaluation.predict import best_protocol, credentials
 from verydeep.evaluation.protocol import Protocol, in_proportion, parse
-from verydeep.localisation.localise import open_localiser, place
+from verydeep.localisation.localise import BUNDLED, box_credentials, open_localiser, place
 from verydeep.localisation.locate import Localiser, places_of
 from verydeep.nets.net import Net as OwnNet
-from verydeep.nets.registry import load_net
+from verydeep.nets.registry import bundled, load_net
 from verydeep.pictures.preset import OURS, Preset
 from verydeep.serve.position_maps import PositionMap, position_maps
 from verydeep.studies.report import thumbnail
@@ -55,9 +55,9 @@ class ServedNet:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def credentials(self) -> str:
-        """One line on what the net knows and how often it errs."""
-        return credentials(self.where, self.net, self.card)
+    def credentials(self) -> list[str]:
+        """A line on what the net knows and how often it errs, and one on each localiser."""
+        return [credentials(self.where, self.net, self.card), *map(box_credentials, self.localisers)]
 
     @property
     def no_map(self) -> str:
@@ -127,7 +127,7 @@ class ServedNet:
 def open_served(
     where: str | Path,
     protocols: Sequence[str] = (),
-    localisers: Sequence[str | Path] = (),
+    localisers: Sequence[str | Path] | None = None,
     boxes: str | None = None,
     device: str | torch.device = "auto",
 ) -> ServedNet:
@@ -136,8 +136,8 @@ def open_served(
     Args:
         where: all that `load_net` takes.
         protocols: ways of looking, the last of which names the classes; by default those of `usual_ways`.
-        localisers: that give boxes of the net's classes.
-        boxes: the protocol that says which crops give boxes; by default at the scale that a localiser was tested at.
+        localisers: that give boxes of the net's classes; by default the one that the package brings, where it fits.
+        boxes: the protocol that says which crops give boxes; by default that by which a localiser errs least.
         device: where to compute.
 
     Raises:
@@ -150,6 +150,8 @@ def open_served(
     ways = [parse(each, net.crop, net.name, preset) for each in protocols or usual_ways(net, card)]
     for way in ways:
         refuse_score_map(net, way, preset)
+    if localisers is None:
+        localisers = usual_localisers(net, card)
     opened = [open_localiser(each, boxes) for each in localisers]
     if opened and not isinstance(net, OwnNet):
         raise NetError(f"{where}: is not one of our nets, whose crops boxes are rated by; leave out the localisers")
@@ -173,6 +175,15 @@ def usual_ways(net: Net, card: Mapping[str, Any]) -> list[str]:
     scales = best.scales if best.name == "dense" and len(best.scales) > 1 else (first, first * 3 // 2, first * 2)
     centre = max(net.crop, min(first, in_proportion(256, net.crop)))
     return [f"centre@{centre}", f"dense@{first}", f"dense@{','.join(map(str, scales))}"]
+
+
+def usual_localisers(net: Net, card: Mapping[str, Any]) -> list[str]:
+    """The localiser that the package brings, where the net has its crop and learned from the same data; else none."""
+    if BUNDLED not in bundled() or not isinstance(net, OwnNet):
+        return []
+    localiser = open_localiser(BUNDLED)
+    is_alike = (localiser.net.crop, localiser.net.stride) == (net.crop, net.stride)
+    return [BUNDLED] if is_alike and localiser.card.get("data") == card.get("data") else []
 
 
 def best_of_all(said: Sequence[Posteriors]) -> list[int]:

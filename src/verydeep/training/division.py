@@ -46,9 +46,7 @@ def divide(recipe: Recipe, say: Say = lambda line: None) -> tuple[Dataset, Datas
                 "seed from every class, are held out: they are watched, not trained on")  # fmt: skip
         pictures, watched = pictures.subset(trained), pictures.subset(held)
     else:
-        watched = open_dataset(data, split=validation.split, kind=recipe.kind)
-        if recipe.boxes is not None:
-            watched = one_class_each(watched)
+        watched = one_class_each(open_dataset(data, split=validation.split, kind=recipe.kind))
         if recipe.classes is not None:
             watched = watched.only(pictures.classes)
         if watched.split == pictures.split:
@@ -68,9 +66,7 @@ def open_trained(recipe: Recipe) -> Dataset:
     Raises:
         RecipeError: it has fewer.
     """
-    pictures = open_dataset(str(recipe.data), split="train", kind=recipe.kind)
-    if recipe.boxes is not None:
-        pictures = one_class_each(pictures)
+    pictures = one_class_each(open_dataset(str(recipe.data), split="train", kind=recipe.kind))
     if recipe.classes is None:
         return pictures
     there = len(pictures.classes)
