@@ -49,7 +49,7 @@ def test_errors_are_measured_and_a_submission_scores_the_same(digits, nets, tmp_
     with Image.open(tmp_path / "cases" / "good-01.png") as drawing:
         assert max(drawing.size) > 160  # enlarged
         name, said = drawing.text["Description"].split(": IoU ")
-        assert name in CLASSES
+        assert name in verydeep.open_dataset(digits).names.values()
         assert float(said.partition(";")[0]) >= 0.5
     assert 0 < row["known_class_error"] < 1
     assert row["localisation_error"] >= row["classification_error"]

@@ -4,6 +4,7 @@ import pytest
 
 from verydeep.data.digits import make_digits
 from verydeep.errors import StudyError
+from verydeep.studies.published import published
 from verydeep.studies.reproduce import reproduce
 from verydeep.studies.results import Results
 from verydeep.studies.study import read_study
@@ -66,19 +67,30 @@ def test_a_study_with_localisers_is_done_tabled_and_reported(tmp_path):
     ]
     assert boxes.rows[2][2].startswith(f"{100 * known[0]['known_class_error']:.1f} (")
     assert all("33.1" not in row for row in table_8.rows[:3])
-    assert table_10.rows[0][1:3] == ("26.9", "25.3")
-    assert table_10.rows[0][3].startswith(f"{100 * located['localisation_error']:.1f}")
+    assert table_10.rows[0][1:4] == ("boxes of both", "26.9", "25.3")
+    assert table_10.rows[0][4].startswith(f"{100 * located['localisation_error']:.1f}")
     assert [row[0] for row in errors.rows] == ["classes"]
-    assert "Boxes from every cell" in report(folder).read_text(encoding="utf-8")
+    page = report(folder)
+    html, markdown = page.read_text(encoding="utf-8"), page.with_suffix(".md").read_text(encoding="utf-8")
+    assert "points of localisation error with the class known" in html
+    assert "points of top-1 error" not in html
+    cases = sorted(path.name for path in (folder / "work" / "boxes-of-both.0-cases").iterdir())
+    assert html.count("<figure>\n<img") == len(cases) > 10
+    assert {path.stem for path in (folder / "pictures").iterdir()} == {"boxes-known", "boxes-guesses"}
+    assert "pictures/boxes-known.png" in markdown
+    assert (folder / ".gitignore").read_text() == "/work/\n/report.html\n"  # which shows pictures of the data set
     again = reproduce(tmp_path / "boxes.toml", digits, folder=folder, device="cpu").rows
     assert again == rows  # nothing is done twice
 
 
-@pytest.mark.parametrize("name", ["localisation-paper", "localisation-tiny"])
-def test_the_studies_of_localisation_hold_together(name):
+@pytest.mark.parametrize("name", ["localisation-paper", "localisation-tiny", "localisation-voc"])
+def test_the_studies_of_localisation_fill_the_tables_of_the_paper(name):
     study = read_study(name)
-    assert any(study.gives_boxes(run) for run in study.runs)
-    assert any(fusion.boxes for fusion in study.fusions.values())
+    tests = {str(test) for run in study.runs if study.gives_boxes(run) for test in study.tests(run)}
+    there = tests | {fusion for fusion in study.fusions if study.fusions[fusion].boxes}
+    for table in ("table-8", "table-9", "table-10"):
+        assert table in study.tables
+        assert [row for row in published()[table]["rows"] if "ours" in row and not there & {*row["ours"]}] == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from verydeep.errors import StudyError
-from verydeep.studies.paper_page import cited, errors, functions, main, page
+from verydeep.studies.paper_page import cited, errors, figures, functions, main, page
 from verydeep.studies.published import published, published_errors
 
 ROOT = Path(__file__).parents[2]
@@ -135,6 +135,15 @@ def test_the_registry_has_the_same_published_errors():
         "vgg-d": "d-jitter",
         "vgg-e": "e-jitter",
     }
-    for net, figures in PUBLISHED.items():
-        for protocol, pair in figures.items():
+    for net, theirs in PUBLISHED.items():
+        for protocol, pair in theirs.items():
             assert known[f"{runs[net]} {protocol}"] == pytest.approx(pair)
+
+
+def test_localisation_errors_stand_beside_the_papers():
+    rows = [{"run": "pcr", "test": "centre@224", "known_class_error": 0.25},
+            {"run": "pcr", "test": "centre@224", "known_class_error": 0.27},
+            {"run": "boxes of both", "test": "", "localisation_error": 0.4, "known_class_error": 0.2}]  # fmt: skip
+    assert figures({"boxes": ["table-8", 3]}, {"small": rows, "none": []}) == ("33.1", "26.0 (small)")
+    assert figures({"boxes": ["table-9", 3]}, {"small": rows}) == ("26.9", "40.0 (small)")
+    assert figures({"boxes": ["table-9", 0]}, {"small": rows}) == ("29.5", "not measured yet")

@@ -128,7 +128,10 @@ def test_a_study_like_itself_is_refused(small):
 
 
 def test_a_study_that_is_not_there_is_named_with_those_that_are(tmp_path):
-    known = "cifar10, digits, googlenet-heads, localisation-paper, localisation-tiny, overfit, paper, stall, tiny"
+    known = (
+        "cifar10, digits, googlenet-heads, localisation-paper, localisation-tiny, localisation-voc, overfit, paper, "
+        "stall, tiny"
+    )
     with pytest.raises(StudyError, match=rf"none\.toml: cannot be read .* one of {known}"):
         read_study(tmp_path / "none.toml")
 

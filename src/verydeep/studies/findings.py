@@ -88,7 +88,8 @@ def try_pair(
     first, second = pair
     known = published_errors()
     there = known.keys() >= set(pair)
-    published = known[first][0] - known[second][0] if there else finding.published
+    of_first = finding.published if pair == finding.pairs[0] else None
+    published = known[first][0] - known[second][0] if there else of_first
     wrong = [(wrong_of(study, results, first, seed), wrong_of(study, results, second, seed))
              for seed in range(seeds_of(study, pair))]  # fmt: skip
     both = [(one, other) for one, other in wrong if one is not None and other is not None]

@@ -141,6 +141,12 @@ def figures(row: Mapping[str, Any], measured: Mapping[str, Sequence[Mapping[str,
             if one and other:
                 shown.append(f"{points(one[0] - other[0])} ({name})")
         return f"{points(theirs)}: {first} against {second}", ", ".join(shown) or "not measured yet"
+    if "boxes" in row:
+        table, place = row["boxes"]
+        known = published()[table]["rows"][place]
+        ours = {name: box_error(rows, known["ours"]) for name, rows in measured.items()}
+        shown = [f"{per_cent(each)} ({name})" for name, each in ours.items() if each is not None]
+        return f"{known['error']:.1f}", ", ".join(shown) or "not measured yet"
     if "bars" in row:
         name, group = row["bars"]
         bars = published()[name]
@@ -173,6 +179,15 @@ def errors(rows: Sequence[Mapping[str, Any]], test: str) -> tuple[float, float] 
         return None
     found = [row for row in rows if f"{row['run']} {row['test']}".strip() == test and row["tested_on"] == "val"]
     return mean(row["top1_error"] for row in found), mean(row["top5_error"] for row in found)
+
+
+def box_error(rows: Sequence[Mapping[str, Any]], tests: Sequence[str]) -> float | None:
+    """The mean over seeds of the localisation error of the first of some tests that is there; None where none is."""
+    for test in tests:
+        found = [row for row in rows if f"{row['run']} {row['test']}".strip() == test]
+        if found:
+            return mean(row["localisation_error" if row["test"] == "" else "known_class_error"] for row in found)
+    return None
 
 
 def read_toml(name: str) -> dict[str, Any]:

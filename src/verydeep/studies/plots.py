@@ -19,7 +19,7 @@ from verydeep.studies.plan import macs_of
 from verydeep.studies.published import PAPERS_TABLES, published, published_errors
 from verydeep.studies.results import Job, Results
 from verydeep.studies.study import Study
-from verydeep.studies.tables import Measured, measure_known
+from verydeep.studies.tables import Measured, baselines, measure, measure_known
 
 DOTS = 200  # of a PNG, an inch
 LEAST_SIGNAL = 1e-20  # what a logarithmic axis shows of a signal that is gone
@@ -76,7 +76,7 @@ def plots(study: Study, results: Results) -> list[Plot]:
             drawn += [papers_bars(name).plot("the paper", hollow=True), our_bars(study, results, name).plot("ours")]
         for name in ("entrants-classification", "entrants-localisation", "years"):
             drawn.append(papers_bars(name).plot(hollow=True))
-    drawn.append(cost_plot(study, results))
+    drawn += [box_plot(study, results), guess_plot(study, results), cost_plot(study, results)]
     if study.signals:
         drawn += signal_plots(study, results)
     return [plot for plot in drawn if plot is not None]
@@ -163,6 +163,43 @@ def low(bar: Measured | float) -> float:
 def high(bar: Measured | float) -> float:
     """The upper end."""
     return 100 * bar.high if isinstance(bar, Measured) else level(bar)
+
+
+def box_plot(study: Study, results: Results) -> Plot | None:
+    """How often every localiser errs with the class known, by every protocol, beside boxes that need no net."""
+    tests = [str(trial) for run in study.runs if study.gives_boxes(run) for trial in study.tests(run)]
+    found = {one: ours for one in tests if (ours := measure(study, results, one))}
+    return error_plot("boxes-known", "Localisation error, the class known", found, dict(baselines(results)))
+
+
+def guess_plot(study: Study, results: Results) -> Plot | None:
+    """How often five guesses with boxes err, beside the same classes without boxes."""
+    fusions = [name for name, fusion in study.fusions.items() if fusion.boxes]
+    found = {name: ours for name in fusions if (ours := measure(study, results, name))}
+    rows = [row for name in found if (row := results.row(Job(name, 0)))]
+    classes = {"the classes alone": rows[0]["classification_error"]} if rows else {}  # the same of all, or nearly so
+    return error_plot("boxes-guesses", "Localisation error of five guesses", found, classes)
+
+
+def error_plot(name: str, title: str, found: Mapping[str, Measured], beside: Mapping[str, float]) -> Plot | None:
+    """Errors with their intervals, a line each, and others as upright lines; None without any."""
+    return Plot(name, title, "measured", partial(draw_errors, found=found, beside=beside)) if found else None
+
+
+def draw_errors(axes: Axes, found: Mapping[str, Measured], beside: Mapping[str, float]) -> None:
+    """Draw an error and its interval for each line, per cent, the first on top."""
+    for place, ours in enumerate(found.values()):
+        axes.plot([low(ours), high(ours)], [place, place], color="C0", linewidth=2)
+        axes.plot(level(ours), place, color="C0", marker="o", markersize=5)
+        axes.annotate(f"{level(ours):.1f}", (level(ours), place), (0, 5), textcoords="offset points", ha="center",
+                      fontsize=8)  # fmt: skip
+    for place, (label, error) in enumerate(beside.items(), 1):
+        axes.axvline(100 * error, color=f"C{place}", linestyle="--", label=label)
+    axes.set_yticks(range(len(found)), list(found), fontsize=7)
+    axes.set_ylim(len(found) - 0.5, -0.7)
+    axes.set_xlabel("error, %")
+    if beside:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, fontsize=8, borderaxespad=0.2)
 
 
 def cost_plot(study: Study, results: Results) -> Plot | None:

@@ -21,6 +21,7 @@ from verydeep.evaluation.fuse import fuse
 from verydeep.evaluation.outcome import Outcome, outcome
 from verydeep.evaluation.posteriors import Posteriors, name_of, posteriors
 from verydeep.evaluation.protocol import Protocol, parse
+from verydeep.localisation.draw import draw_cases
 from verydeep.localisation.localise import judge, localisation_row, place
 from verydeep.localisation.locate import Localiser
 from verydeep.localisation.measure import best_single_box, error_of, right_always, right_with_known_class
@@ -356,11 +357,16 @@ class Bench:
             said = Posteriors.load(self.results.posteriors(Job(test.run, job.seed), test))
         else:
             named_by, _ = load_own_net(fusion.net)
-            said = posteriors(named_by, self.watched, scale_protocol(str(fusion.protocol), named_by.crop),
-                              device=self.device, weights=fusion.net)  # fmt: skip
+            protocol = scale_protocol(str(fusion.protocol), named_by.crop)
+            kept = self.results.folder / "work" / f"{Path(fusion.net).stem}-{protocol}.safetensors"  # for other fusions
+            said = posteriors(
+                named_by, self.watched, protocol, device=self.device, weights=fusion.net, file=kept,
+                progress=lambda done, of: progress("classes", done, of),
+            )  # fmt: skip
         guesses = place(said, named_by, localisers, self.watched, device=self.device, progress=progress)
         rights = judge(guesses, localisers, self.watched, device=self.device, progress=progress)
         row = localisation_row(guesses, localisers, self.watched, rights)
+        processes().from_first(partial(draw_cases, self.results.cases(job), self.watched, rights))
         seconds = {"seconds": round(time.perf_counter() - began, 3)}
         self.results.add(job, {**self.named(job, "", "val"), **row, **seconds}, (~rights.located).astype(np.int64))
 

@@ -7,7 +7,7 @@
     A.0/net.safetensors        weights in half precision, where another run starts from them
     A.0/dense@256.safetensors  posteriors of tests that a fusion needs
     errors.json                all error rows
-    work/                      all that is not to be committed: folders of runs, weights of the others
+    work/                      all that is not to be committed: folders of runs, weights of the others, drawn cases
 
 A fusion has a folder, too, with rows.json and ranks.safetensors. Every file is written whole or not at all.
 """
@@ -76,6 +76,10 @@ class Results:
         name = f"{trial.protocol}.safetensors"
         return self.of(job) / name if fused and split == "val" else self.folder / "work" / f"{job}-{split}-{name}"
 
+    def cases(self, job: Job) -> Path:
+        """The folder of a fusion's drawn good and bad cases, on pictures that are not to be passed on."""
+        return self.folder / "work" / f"{job}-cases"
+
     def trained(self, job: Job) -> Row | None:
         """What is known of a run's training, once it has ended."""
         path = self.of(job) / "run.json"
@@ -127,7 +131,8 @@ class Results:
         """
         try:
             (self.folder / "work").mkdir(parents=True, exist_ok=True)
-            (self.folder / ".gitignore").write_text("/work/\n")
+            shown = "/report.html\n" if any(map(study.gives_boxes, study.runs)) else ""  # it shows the drawn cases
+            (self.folder / ".gitignore").write_text(f"/work/\n{shown}")
         except OSError as error:
             raise StudyError(f"{self.folder}: cannot be made ({error.strerror}); give another folder") from None
         with self.lock("study", wait=True):

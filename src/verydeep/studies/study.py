@@ -75,7 +75,9 @@ class Finding(Table):
     source: str
     expects: Literal["less", "no less"] = "less"
     pairs: Annotated[tuple[Annotated[tuple[str, str], Listed], ...], Field(strict=False, min_length=1)]
-    published: float | None = None  # difference of top-1 errors, where the paper gives no errors but this
+    published: float | None = (
+        None  # the paper's difference of the first pair, where its errors are not in tables 3 to 7
+    )
     margin: float = Field(0.01, gt=0)  # a smaller difference counts as none where "no less" is expected
 
 
@@ -131,6 +133,12 @@ class Study(Table):
     def gives_boxes(self, run: str) -> bool:
         """Whether a run is of a localiser."""
         return run in self.runs and self.recipe_of(run, 0).boxes is not None
+
+    def error_of(self, one: str) -> str:
+        """What is counted of a test or a fusion, in words."""
+        if one in self.fusions:
+            return "top-5 localisation error" if self.fusions[one].boxes else "top-1 error"
+        return "localisation error with the class known" if self.gives_boxes(self.find(one).run) else "top-1 error"
 
     def find(self, test: str) -> Trial:
         """The test that a text such as `d-256 dense@256` names.

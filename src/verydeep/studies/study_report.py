@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from verydeep.errors import StudyError
+from verydeep.localisation.draw import TEXT
 from verydeep.studies.findings import Effect, Tried, try_findings
 from verydeep.studies.plan import jobs, plan, remaining
 from verydeep.studies.plots import Plot, plots
-from verydeep.studies.report import write_page, write_report
+from verydeep.studies.report import thumbnail, write_page, write_report
 from verydeep.studies.results import Results
 from verydeep.studies.study import Study
 from verydeep.studies.tables import Sheet, as_text, finding_sheet, interval, points, sheets, unsigned
@@ -39,8 +43,8 @@ def report(folder: str | Path) -> Path:
     parameters = ", ".join(f"{key} = {value}" for key, value in study.parameters.items())
     write_page(
         path, "study.html.jinja", title=study.title, about=study.about, state=state, parameters=parameters,
-        tried=[say_finding(each) for each in tried.values()], sheets=all_sheets, plots=drawn,
-        runs=describe_runs(study, results),
+        tried=[say_finding(study, each) for each in tried.values()], sheets=all_sheets, plots=drawn,
+        cases=describe_cases(study, results), runs=describe_runs(study, results),
     )  # fmt: skip
     pictures = folder / "pictures"
     pictures.mkdir(exist_ok=True)
@@ -61,7 +65,7 @@ def markdown(
 ) -> list[str]:
     """The report as lines of Markdown."""
     lines = [f"# {study.title}", "", study.about, "", f"{state}. With {parameters}.", ""]
-    for each in map(say_finding, tried.values()):
+    for each in (say_finding(study, each) for each in tried.values()):
         lines += [f"- **{each['claim']}** ({each['source']}): {each['verdict']}. {each['sentence']}"]
     for sheet in all_sheets:
         lines += ["", f"## {sheet.title}", "", *sheet.markdown(), *(["", sheet.note] if sheet.note else [])]
@@ -70,27 +74,46 @@ def markdown(
     return lines
 
 
-def say_finding(each: Tried) -> dict[str, str]:
+def say_finding(study: Study, each: Tried) -> dict[str, str]:
     """A finding in words, by its first pair."""
     return {
         "claim": each.finding.claim,
         "source": each.finding.source,
         "verdict": each.verdict if each.effects[0].difference is not None else "not measured yet",
-        "sentence": say_effect(each.effects[0]),
+        "sentence": say_effect(each.effects[0], study.error_of(each.effects[0].first)),
     }
 
 
-def say_effect(effect: Effect) -> str:
-    """An effect in words."""
+def say_effect(effect: Effect, error: str) -> str:
+    """An effect in words, of this kind of error."""
     pair = f"{effect.first} against {effect.second}"
     theirs = f"the paper has {points(effect.published)}" if effect.published is not None else "the paper has no figure"
     if effect.difference is None:
-        return f"{pair}: {theirs} points of top-1 error."
+        return f"{pair}: {theirs} points of {error}."
     return (
-        f"{pair}: {points(effect.difference)} points of top-1 error ({interval(effect)}; {effect.images:,} pictures, "
+        f"{pair}: {points(effect.difference)} points of {error} ({interval(effect)}; {effect.images:,} pictures, "
         f"{effect.seeds} {'seed' if effect.seeds == 1 else 'seeds'}); {theirs}. "
         f"A difference of {unsigned(effect.smallest)} would have shown."
     )
+
+
+def describe_cases(study: Study, results: Results) -> dict[str, Any] | None:
+    """What the page shows of good and bad boxes: of the fusion that errs least among those whose cases are here."""
+    drawn = [
+        (row["localisation_error"], job.name, results.cases(job))
+        for job in jobs(study)
+        if (row := results.row(job)) and results.cases(job).is_dir()
+    ]
+    if not drawn:
+        return None
+    _, name, folder = min(drawn)
+    cases = []
+    for kind in ("good", "bad"):
+        for path in sorted(folder.glob(f"{kind}-*.png")):
+            with Image.open(path) as picture:
+                shown = thumbnail(np.asarray(picture))
+                cases.append({"right": kind == "good", "thumbnail": shown, "caption": picture.info.get(TEXT, "")})
+    return {"of": name, "shown": cases}
 
 
 def describe_runs(study: Study, results: Results) -> list[dict[str, Any]]:

@@ -123,10 +123,12 @@ def localisation_sheet(study: Study, results: Results, name: str) -> Sheet:
     figures = [key for key in ("error", "test") if any(key in row for row in table["rows"])]
     rows = []
     for row in table["rows"]:
-        ours = measure_known(study, results, row.get("ours"))
+        one, ours = next(
+            ((one, ours) for one in row.get("ours", ()) if (ours := measure_known(study, results, one))), ("", None)
+        )
         labels, theirs = [row.get(key, "") for key in keys], [figure(row.get(key)) for key in figures]
-        rows.append((*labels, *theirs, str(ours or ""), str(ours.seeds) if ours else ""))
-    columns = (*keys, *(f"paper: {FIGURES[key]}" for key in figures), "ours: error, %", "seeds")
+        rows.append((*labels, one, *theirs, str(ours or ""), str(ours.seeds) if ours else ""))
+    columns = (*keys, "our test", *(f"paper: {FIGURES[key]}" for key in figures), "ours: error, %", "seeds")
     return Sheet(
         name, f"{table['title']} ({table['source']})", columns, tuple(rows), len(figures) + 2,
         note=f"Sides are those of the paper's crop of 224 pixels; ours are of {crop_of(study)}.",
@@ -284,7 +286,7 @@ def finding_sheet(tried: Mapping[str, Tried]) -> Sheet:
         "findings", "Every pair of the findings",
         ("finding", "pair", "paper, points", "ours, points", "95 % interval", "smallest that would show", "McNemar's p",
          "seeds", "shows"), tuple(rows), 7,
-        note="Differences of top-1 errors in points: below zero, the first of the pair errs less. Intervals are over "
+        note="Differences of errors in points: below zero, the first of the pair errs less. Intervals are over "
         "pictures and seeds. The smallest true difference that would have shown four times of five. McNemar's p, one "
         "for each seed, is over pictures alone. The first pair of a finding decides.",
     )  # fmt: skip
