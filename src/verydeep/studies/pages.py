@@ -18,6 +18,7 @@ from typing import Any
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.error_table import ErrorTable
 from verydeep.nets.registry import NETS
+from verydeep.studies.box_table import box_lines
 from verydeep.studies.net_tables import net_lines, pair
 from verydeep.studies.protocol_table import cost_ratio_lines, protocol_lines
 from verydeep.studies.tables import leaderboard
@@ -221,6 +222,7 @@ COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
     "ratios": cost_ratio_lines,
 }
 TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
+    "boxes": box_lines,
     "caltech": caltech_lines,
     "comparison": comparison_lines,
     "crops": crops_lines,
