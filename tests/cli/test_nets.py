@@ -62,6 +62,39 @@ def test_every_net_is_listed_with_its_layers(tmp_path, capsys):
         assert sum(layer["macs"] for layer in layers) == row["macs"], row["net"]
 
 
+REDUCED = {  # what each of GoogLeNet's modules has, and what it has without its reductions
+    "3a": (163_696, 128_049_152, 387_296, 303_464_448),
+    "3b": (388_736, 304_267_264, 1_770_912, 1_388_068_864),
+    "4a": (376_176, 73_608_192, 2_716_096, 532_267_008),
+    "4b": (449_160, 87_908_352, 4_833_728, 947_322_880),
+    "4c": (510_104, 99_850_240, 6_967_744, 1_365_590_016),
+    "4d": (605_376, 118_515_712, 9_365_968, 1_835_638_784),
+    "4e": (868_352, 169_996_288, 16_727_744, 3_278_499_840),
+    "5a": (1_043_456, 51_079_168, 21_188_288, 1_038_191_616),
+    "5b": (1_444_080, 70_697_984, 28_498_816, 1_396_398_080),
+}
+
+
+def test_what_googlenets_reductions_save_is_printed_module_by_module(tmp_path, capsys):
+    command = ["nets", "googlenet-naive", "--beside", "googlenet", "--json", str(tmp_path / "rows.json")]
+    assert run(command) == 0
+    said = capsys.readouterr().out
+    rows = {row["stage"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
+    for module, (parameters, macs, naive_parameters, naive_macs) in REDUCED.items():
+        row = rows[f"inception_{module}"]
+        found = (row["beside_parameters"], row["beside_macs"], row["parameters"], row["macs"])
+        assert found == (parameters, macs, naive_parameters, naive_macs)
+        assert {naive_parameters, naive_macs} <= numbers(said)
+    assert round(rows["all"]["times_parameters"], 1) == 13.9
+    assert round(rows["all"]["times_macs"], 1) == 7.9
+    assert rows["conv1"]["times_macs"] == 1
+
+
+def test_a_net_beside_none_is_refused_in_one_line(capsys):
+    assert run(["nets", "--beside", "googlenet"]) == 2
+    assert "--beside googlenet goes with another net; write verydeep nets NET" in capsys.readouterr().err
+
+
 def test_the_layers_of_a_file_of_weights_are_those_of_its_net(tmp_path, capsys):
     import verydeep
 

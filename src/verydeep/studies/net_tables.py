@@ -12,6 +12,7 @@ from verydeep.nets.registry import ALIASES, NETS, load_own_net
 from verydeep.weights.cards import WeightCard
 
 Row = Mapping[str, Any]
+SIZES = ("parameters", "multiply-adds")
 
 
 def net_rows() -> list[Row]:
@@ -144,6 +145,58 @@ def stage_table(rows: Sequence[Row]) -> Table:
             table.add_section()
         table.add_row(name, f"{parameters:,}", f"{macs:,}")
     return table
+
+
+def beside_rows(name: str, other: str) -> list[Row]:
+    """The sizes of each stage that two nets have in common, and of both nets; how many times the second one's."""
+    ours, theirs = ([*stages(rows), ("all", *totals(rows))] for rows in (layer_rows(name), layer_rows(other)))
+    found = {stage: sizes for stage, *sizes in theirs}
+    return [
+        {
+            "stage": stage,
+            "parameters": sizes[0],
+            "macs": sizes[1],
+            "beside_parameters": found[stage][0],
+            "beside_macs": found[stage][1],
+            "times_parameters": sizes[0] / found[stage][0],
+            "times_macs": sizes[1] / found[stage][1],
+        }
+        for stage, *sizes in ours
+        if stage in found
+    ]
+
+
+def beside_cells(name: str, other: str, rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    """The rows of `beside_rows` as words, the headings first."""
+    yield (
+        "stage",
+        *(f"{words} of {net}" for net in (name, other) for words in SIZES),
+        *(f"times the {w}" for w in SIZES),
+    )
+    for row in rows:
+        sizes = (f"{row[key]:,}" for key in ("parameters", "macs", "beside_parameters", "beside_macs"))
+        yield row["stage"], *sizes, *(f"{row[key]:.2f}" for key in ("times_parameters", "times_macs"))
+
+
+def beside_table(name: str, other: str, rows: Sequence[Row]) -> Table:
+    """The rows of `beside_rows` as a table."""
+    headings, *cells = beside_cells(name, other, rows)
+    table = Table(caption=f"Multiply-adds: of one crop, biases left out. Times: {name}'s over {other}'s.")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for row in cells:
+        if row[0] == "all":
+            table.add_section()
+        table.add_row(*row)
+    return table
+
+
+def beside_lines(names: Sequence[str]) -> list[str]:
+    """Two nets by their stages as lines of a page."""
+    name, other = names
+    headings, *cells = beside_cells(name, other, beside_rows(name, other))
+    rule = ("---", *["--:"] * (len(headings) - 1))
+    return [f"| {' | '.join(row)} |" for row in (headings, rule, *cells)]
 
 
 def stages(rows: Sequence[Row]) -> Iterator[tuple[str, int, int]]:

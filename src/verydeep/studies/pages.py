@@ -19,7 +19,7 @@ from verydeep.errors import VerydeepError
 from verydeep.evaluation.error_table import ErrorTable
 from verydeep.nets.registry import NETS
 from verydeep.studies.box_table import box_lines
-from verydeep.studies.net_tables import net_lines, pair
+from verydeep.studies.net_tables import beside_lines, net_lines, pair
 from verydeep.studies.protocol_table import cost_ratio_lines, protocol_lines
 from verydeep.studies.tables import leaderboard
 from verydeep.studies.transfer_table import caltech_lines, voc_lines
@@ -218,6 +218,7 @@ def leaderboard_lines(rows: Sequence[Row]) -> list[str]:
 # Tables by arithmetic, of the nets that stand in place of files.
 COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
     "nets": net_lines,
+    "beside": beside_lines,
     "protocols": protocol_lines,
     "ratios": cost_ratio_lines,
 }
