@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchvision
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from verydeep.nets.googlenet import googlenet_layers
 from verydeep.nets.layers import count_macs, count_parameters, place
@@ -58,6 +59,25 @@ def test_reductions_save_what_the_naive_net_would_cost():
     assert sum(each.layer.parameters for each in modules) == parameters
     assert sum(each.macs for each in modules) == macs
     assert (naive.parameters, naive.macs) == (97_526_008, 12_568_061_056)
+
+
+def operations(net, side=224):
+    """What torch counts that a net does with a picture."""
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 3, side, side))
+    return counter.get_total_flops()
+
+
+def test_torchvisions_variant_costs_what_torch_counts_of_torchvisions_net():
+    with torch.device("meta"):
+        theirs = torchvision.models.googlenet(init_weights=False, aux_logits=False).eval()
+        found = operations(theirs)
+    ours = NETS["googlenet-torchvision"]
+    assert 2 * ours.macs == found == 2 * 1_498_376_192
+    assert ours.parameters == sum(each.numel() for each in theirs.parameters())
+    assert NETS["googlenet-3x3"].macs == ours.macs
+    channels = sum(layer.outputs for layer in ours.plan if layer.kind == "norm")
+    assert NETS["googlenet-3x3"].parameters == ours.parameters - channels  # a bias for a scale and a shift
 
 
 def by_hand(net, pixels, ceil=True):

@@ -34,7 +34,8 @@ MODULES = {  # Source: Szegedy et al. 2015, table 1
 # Whose outputs each side head takes. Source: Szegedy et al. 2015, section 5
 SIDE_HEADS = {"loss1": "inception_4a/output", "loss2": "inception_4d/output"}
 SIDE_CHANNELS, SIDE_UNITS, SIDE_CELLS = 128, 1024, 4  # of its convolution, its hidden layer, its pool's map
-Variant = Literal["paper", "naive", "torchvision"]
+Variant = Literal["paper", "naive", "torchvision", "3x3"]
+THREES = ("torchvision", "3x3")  # those with 3 × 3 in place of 5 × 5 kernels, and without local response normalisation
 
 
 def googlenet_layers(
@@ -53,9 +54,9 @@ def googlenet_layers(
         width: factor on all channels.
         crop: side of the picture whose score map is one cell, in pixels.
         hidden: None, since there are no hidden fully connected layers.
-        variant: `naive`: modules without reductions, whose pools are joined as they are (figure 2a); `torchvision`:
-            3 × 3 in place of 5 × 5 kernels, and batch normalisation in place of biases and of local response
-            normalisation.
+        variant: `naive`: modules without reductions, whose pools are joined as they are (figure 2a); `3x3`: 3 × 3 in
+            place of 5 × 5 kernels, and no normalisation; `torchvision`: the same with batch normalisation in place of
+            biases.
         side_heads: whether with those that exist in training only.
 
     Source: Szegedy et al. 2015, "Going deeper with convolutions", table 1 and section 5.
@@ -81,11 +82,11 @@ def _trunk(width: float, variant: Variant) -> Iterator[Layer]:
     first, reduced, second = (scaled(channels, width) for channels in (64, 64, 192))
     yield from convolve("conv1/7x7_s2", 3, first, 7, stride=2)
     yield Layer("pool1/3x3_s2", "pool", first, first, 3, 2, ceil=True)
-    if variant != "torchvision":
+    if variant not in THREES:
         yield Layer("pool1/norm1", "lrn", first, first, reading="caffe")
     yield from convolve("conv2/3x3_reduce", first, reduced, 1)
     yield from convolve("conv2/3x3", reduced, second, 3)
-    if variant != "torchvision":
+    if variant not in THREES:
         yield Layer("conv2/norm2", "lrn", second, second, reading="caffe")
     yield Layer("pool2/3x3_s2", "pool", second, second, 3, 2, ceil=True)
     source, channels = "pool2/3x3_s2", second
@@ -96,7 +97,7 @@ def _trunk(width: float, variant: Variant) -> Iterator[Layer]:
         yield from layers
         source, channels = layers[-1].name, layers[-1].outputs
         if name in ("3b", "4e"):
-            pool = 2 if variant == "torchvision" and name == "4e" else 3
+            pool = 2 if variant in THREES and name == "4e" else 3
             source = f"pool{name[0]}/3x3_s2"
             yield Layer(source, "pool", channels, channels, pool, 2, ceil=True)
 
@@ -110,7 +111,7 @@ def _inception(name: str, source: str, inputs: int, widths: Sequence[int], varia
     yield from convolve(f"{block}/3x3_reduce", inputs, reduced_3, 1, after=(source,))
     yield from convolve(f"{block}/3x3", reduced_3, threes, 3)
     yield from convolve(f"{block}/5x5_reduce", inputs, reduced_5, 1, after=(source,))
-    yield from convolve(f"{block}/5x5", reduced_5, fives, 3 if variant == "torchvision" else 5)
+    yield from convolve(f"{block}/5x5", reduced_5, fives, 3 if variant in THREES else 5)
     yield Layer(f"{block}/pool", "pool", inputs, inputs, 3, padding=1, after=(source,))
     yield from convolve(f"{block}/pool_proj", inputs, projected, 1)
     yield _join(block, ("relu_1x1", "relu_3x3", "relu_5x5", "relu_pool_proj"), ones + threes + fives + projected)
@@ -235,5 +236,13 @@ NETS = (
         crop=224,
         source="torchvision's googlenet: 3 × 3 in place of 5 × 5, batch normalisation",
         make=Branches,
+    ),
+    NetDescription(
+        "googlenet-3x3",
+        partial(googlenet_layers, variant="3x3"),
+        crop=224,
+        source="torchvision's googlenet, with biases in place of batch normalisation",
+        make=Branches,
+        draw=draw,
     ),
 )
