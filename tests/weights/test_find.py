@@ -1,111 +1,17 @@
-import os
-import subprocess
-import sys
+import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from torch import nn
+from torchvision.models import vgg
 
-from verydeep.nets.registry import create_net, load_net, save_net
+from verydeep.nets.registry import create_net, load_net, read_net, save_net
+from verydeep.weights import find
 from verydeep.weights.cards import weight_cards
 from verydeep.weights.download import cache_folder, download
-from verydeep.weights.find import find_weights, from_hub, names_weights
-
-FILES = {  # of a hub: repository and path → content
-    "someone/plain/model.safetensors": b"plain",
-    "someone/odd/weights/vgg.h5": b"odd",
-    "someone/torch/pytorch_model.bin": b"torch",
-}
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as its library asks for to fetch a file."""
-
-    def log_message(self, *arguments):
-        """Say nothing."""
-
-    def do_HEAD(self):
-        self.answer()
-
-    def do_GET(self):
-        self.wfile.write(self.answer())
-
-    def answer(self):
-        owner, name, _, _, path = self.path.removeprefix("/").split("/", 4)
-        content = FILES.get(f"{owner}/{name}/{path}")
-        known = any(file.startswith(f"{owner}/{name}/") for file in FILES)
-        self.send_response(200 if content else 404 if known else 401)
-        if content:
-            self.send_header("ETag", f'"{len(content)}"')
-        else:
-            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", str(len(content or b"")))
-        self.end_headers()
-        return content or b""
-
-
-@pytest.fixture
-def hub():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-SCRIPT = """
-import sys
-from verydeep.errors import WeightsError
-from verydeep.weights.find import find_weights
-for where in sys.argv[1:]:
-    try:
-        path, card = find_weights(where)
-        print(path.name, path.read_text())
-    except WeightsError as error:
-        print(error)
-"""
-
-
-def found(endpoint, home, *wheres, **environment):
-    """What a fresh process finds: the hub's library reads its settings when it is imported."""
-    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_ETAG_TIMEOUT": "5"}
-    environment = {**os.environ, **settings, **environment}
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, *wheres]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
-
-
-@pytest.mark.slow  # two processes that import torch
-def test_repositories_of_the_hub_come_from_it_and_then_from_its_cache(hub, tmp_path):
-    pytest.importorskip("huggingface_hub")
-    wheres = [
-        "hf://someone/plain",
-        "hf://someone/plain@main",
-        "hf://someone/torch",
-        "hf://someone/odd/weights/vgg.h5",
-    ]
-    there = ["model.safetensors plain", "model.safetensors plain", "pytorch_model.bin torch", "vgg.h5 odd"]
-    lines = found(hub, tmp_path, *wheres, "hf://someone/odd", "hf://someone/none", "hf://someone/odd/missing.h5")
-    assert lines[:4] == there
-    assert lines[4].startswith("hf://someone/odd: net.safetensors or model.safetensors or ")
-    assert "name a file: hf://owner/name/FILE" in lines[4]
-    assert lines[5].startswith("hf://someone/none: cannot be had (")
-    assert lines[6].startswith("hf://someone/odd/missing.h5: missing.h5 cannot be had (")
-    assert len(lines) == 7
-    offline = found("http://127.0.0.1:9", tmp_path, *wheres, "hf://someone/new", HF_HUB_OFFLINE="1")
-    assert offline[:4] == there
-    assert offline[4].startswith("hf://someone/new: ")
-    assert len(offline) == 5
-
-
-def test_a_repository_is_written_as_owner_and_name(refused):
-    for where in ("hf://", "hf://one", "hf://one/", "hf://one//two", "hf://one/two@", "hf://o ne/two"):
-        assert refused(from_hub, where) == (
-            f"{where}: is no repository; write hf://owner/name or hf://owner/name/path/of/file"
-        )
+from verydeep.weights.find import find_weights, names_weights
 
 
 def test_a_published_name_is_looked_up_by_net(refused):
@@ -186,3 +92,66 @@ def test_a_published_name_takes_the_file_of_its_card(name, web, monkeypatch, ref
     cached.parent.mkdir(parents=True)
     there.rename(cached)
     assert find_weights("oxford/ilsvrc2014", name) == (cached, card)
+
+
+@pytest.fixture
+def published(web, monkeypatch):
+    """A function that has a card be of a narrow net of torchvision's, three classes at 32 px, which it gives."""
+
+    def publish(name, net):
+        torch.manual_seed(0)
+        widths = [width if width == "M" else width // 32 for width in vgg.cfgs["D"]]
+        theirs = vgg.VGG(vgg.make_layers(widths), num_classes=3, init_weights=False)
+        theirs.classifier = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+        torch.save(theirs.state_dict(), web.folder / "theirs.pth")
+        checksum = hashlib.sha256((web.folder / "theirs.pth").read_bytes()).hexdigest()
+        address = {"url": f"http://127.0.0.1:{web.server_port}/theirs.pth", "checksum": f"sha256:{checksum[:8]}"}
+        moved = [
+            card.model_copy(update=address) if (card.name, card.net) == (name, net) else card for card in weight_cards()
+        ]
+        monkeypatch.setattr(find, "weight_cards", lambda: moved)
+        return theirs, address["url"]
+
+    return publish
+
+
+def test_published_weights_come_with_what_their_card_says(published, web):
+    theirs, url = published("torchvision/imagenet1k_v1", "vgg-d")
+    sizes = {"width": 1 / 32, "crop": 32, "hidden": 8}
+    net = create_net("vgg-d", weights="torchvision/imagenet1k_v1", num_classes=3, **sizes)
+    pixels = torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(1))
+    theirs.avgpool = nn.Identity()
+    seen = (pixels / 255 - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+        :, None, None
+    ]
+    with torch.inference_mode():
+        torch.testing.assert_close(net(pixels), theirs(seen), rtol=1e-4, atol=1e-5)
+    (web.folder / "theirs.pth").unlink()
+    _, card = read_net("torchvision/imagenet1k_v1", "vgg-d")
+    assert (card["weights"], card["library"], card["net"]) == ("torchvision/imagenet1k_v1", "torchvision", "vgg-d")
+    assert card["provenance"]["url"] == url
+    assert card["provenance"]["licence"].startswith("BSD-3-Clause")
+    assert card["provenance"]["errors"] == [{"protocol": "centre@256", "top1_error": 0.28408, "top5_error": 0.09618}]
+
+
+def test_published_features_leave_the_fully_connected_layers_to_chance(published, refused):
+    theirs, _ = published("torchvision/imagenet1k_features", "vgg-d")
+    name = "torchvision/imagenet1k_features"
+    sizes = {"width": 1 / 32, "crop": 32, "hidden": 8, "weights": name}
+    assert refused(lambda: create_net("vgg-d", **sizes)) == (
+        f"{name}: has no layer of class scores; give classes, and the layers it lacks start at random"
+    )
+    net = create_net("vgg-d", classes=("cat", "dog"), **sizes)
+    assert torch.equal(net.conv5_3.weight, theirs.features[28].weight)
+    assert net.mean.flatten().tolist() == pytest.approx([122.9993, 116.9991, 103.9992])
+    assert net.std.flatten().tolist() == [1, 1, 1]
+    assert net.fc6.weight.shape == (8, 16, 1, 1)
+    assert not torch.equal(net.fc6.weight.flatten(1), theirs.classifier[0].weight)
+    assert net.fc8.weight.shape == (2, 8, 1, 1)
+
+
+def test_published_weights_that_are_others_now_are_refused(published, web, refused):
+    _, url = published("torchvision/imagenet1k_v1", "vgg-d")
+    (web.folder / "theirs.pth").write_bytes(b"others")
+    line = refused(lambda: create_net("vgg-d", weights="torchvision/imagenet1k_v1"))
+    assert line.startswith(f"{url}: its sha256 is ")

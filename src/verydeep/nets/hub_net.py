@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, ModelHubMixin
 
 from verydeep.errors import WeightsError
 from verydeep.nets.net import Net
 from verydeep.nets.registry import load_own_net, save_net
 from verydeep.nets.score_map import one_line
+from verydeep.weights.hub import hub_file
 
 FILE = "net.safetensors"  # as in a run's folder, so that a command takes the one as the other
 
@@ -35,7 +36,12 @@ class HubNet(ModelHubMixin):  # type: ignore[misc]  # the extra may not be here
     def push(self, repository: str, **options: Any) -> str:
         """Write a repository."""
         with _in_one_line(repository):
-            address: str = self.push_to_hub(repository, config=self.config, **options)
+            try:
+                address: str = self.push_to_hub(repository, config=self.config, **options)
+            except RuntimeError as error:  # of a file; why, is its cause
+                if isinstance(error.__cause__, OSError):
+                    raise error.__cause__ from None
+                raise
         return address
 
     @classmethod
@@ -61,7 +67,7 @@ class HubNet(ModelHubMixin):  # type: ignore[misc]  # the extra may not be here
             return load_own_net(model_id)[0]
         known = ("revision", "cache_dir", "force_download", "token", "local_files_only")
         asked = {name: options[name] for name in known if name in options}
-        return load_own_net(hf_hub_download(model_id, FILE, **asked))[0]
+        return load_own_net(hub_file(model_id, FILE, **asked))[0]
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The page: what the net knows, by which protocol how often it errs, how to use it."""

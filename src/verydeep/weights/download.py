@@ -45,7 +45,7 @@ def download(url: str, checksum: str = "", progress: Progress | None = None) -> 
     checksum = checksum or (f"sha256:{begin[1]}" if begin else "")
     target = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     if target.is_file():
-        _check(url, target, checksum)
+        check(url, target, checksum)
         return target
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise WeightsError(f"{url}: is not in {target.parent}, and HF_HUB_OFFLINE forbids to fetch it")
@@ -126,7 +126,7 @@ def _fetch(url: str, part: Part, checksum: str, progress: Progress | None) -> No
         part.remove()
         raise WeightsError(f"{url}: {part.size:,} bytes came instead of {whole:,}; try again")
     part.note.unlink()
-    _check(url, part.path, checksum)
+    check(url, part.path, checksum)
     with part.path.open("rb+") as file:
         os.fsync(file.fileno())
     part.path.replace(part.target)
@@ -162,8 +162,13 @@ def _receive(url: str, part: Part, checksum: str, progress: Progress | None) -> 
     return whole
 
 
-def _check(url: str, path: Path, checksum: str) -> None:
-    """Compare a file's checksum with the begin of what it should be; a wrong file is removed.
+def check(where: str, path: Path, checksum: str) -> None:
+    """Compare a file's checksum with what it should be; a wrong file is removed.
+
+    Args:
+        where: the file comes from.
+        path: of the file.
+        checksum: as in `download`; empty if none is known.
 
     Raises:
         WeightsError: it is another.
@@ -175,4 +180,4 @@ def _check(url: str, path: Path, checksum: str) -> None:
         digest = hashlib.file_digest(file, kind).hexdigest()
     if not digest.startswith(begin.lower()):
         path.unlink()
-        raise WeightsError(f"{url}: its {kind} is {digest[:16]}…, not {begin[:16]}; it was removed; try again")
+        raise WeightsError(f"{where}: its {kind} is {digest[:16]}…, not {begin[:16]}; it was removed; try again")

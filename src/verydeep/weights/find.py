@@ -2,16 +2,12 @@
 
 import difflib
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from verydeep.errors import WeightsError
 from verydeep.weights.cards import WeightCard, weight_cards
 from verydeep.weights.download import Progress, download
-from verydeep.weights.timm import CONFIG
-
-HUB = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+))?(?:/(?P<file>[^@]+))?")
-HUB_FILES = ("net.safetensors", "model.safetensors", "pytorch_model.bin", "model.keras")  # looked for in this order
+from verydeep.weights.hub import from_hub
 
 
 def names_weights(where: str | Path) -> bool:
@@ -73,43 +69,3 @@ def _fetch(card: WeightCard, progress: Progress | None) -> Path:
     if card.url.startswith("hf://"):
         return from_hub(card.url)
     return download(card.url, card.checksum, progress)
-
-
-def from_hub(where: str) -> Path:
-    """A file of a repository of Hugging Face's hub, in the cache that its own library keeps.
-
-    Args:
-        where: `hf://owner/name`, `hf://owner/name@revision`, either with `/path/of/file` behind it.
-
-    Raises:
-        WeightsError: it cannot be had, or huggingface_hub is missing.
-    """
-    asked = HUB.fullmatch(where)
-    if not asked:
-        raise WeightsError(f"{where}: is no repository; write hf://owner/name or hf://owner/name/path/of/file")
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-    except ImportError:
-        raise WeightsError(f"{where}: huggingface_hub is missing; pip install 'verydeep[hub]'") from None
-    for file in (asked["file"],) if asked["file"] else HUB_FILES:
-        try:
-            path = Path(hf_hub_download(asked["repo"], file, revision=asked["revision"]))
-            with suppress(OSError, ValueError):  # not every repository has one
-                hf_hub_download(asked["repo"], str(Path(file).with_name(CONFIG)), revision=asked["revision"])
-            return path
-        except LocalEntryNotFoundError as error:  # no network, and not in the cache
-            missing: Exception = error
-        except EntryNotFoundError as error:
-            missing = error
-        except (OSError, ValueError) as error:  # as all others of that library are
-            raise WeightsError(f"{where}: cannot be had ({_line(error)}); see to its name and the network") from None
-    files = asked["file"] or " or ".join(HUB_FILES)
-    raise WeightsError(
-        f"{where}: {files} cannot be had ({_line(missing)}); name a file: hf://owner/name/FILE"
-    ) from None
-
-
-def _line(error: Exception) -> str:
-    """An error of the library, which writes pages, in a line."""
-    return " ".join(str(error).split())[:120]
