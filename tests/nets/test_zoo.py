@@ -1,3 +1,4 @@
+import os
 import sys
 import time
 
@@ -11,6 +12,16 @@ from verydeep.errors import NetError, WeightsError
 from verydeep.nets.registry import load_net, load_own_net
 from verydeep.nets.zoo import unreachable
 from verydeep.pictures.preset import PillowPreset
+
+
+class Runs:
+    """An object whose pickle runs a command."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
 
 
 @pytest.fixture(autouse=True)
@@ -129,10 +140,42 @@ def test_weights_in_torchs_cache_are_taken(tmp_path):
     assert card == {"names": ilsvrc_names(), "weights": "torchvision:squeezenet1_1.IMAGENET1K_V1", "remarks": []}
     assert all(one.equal(other) for one, other in zip(net.module.parameters(), module.parameters(), strict=True))
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(
-        WeightsError, match=r"torchvision:squeezenet1_1: cannot be made .* weights is damaged, remove it"
-    ):
+    with pytest.raises(WeightsError, match=r"dc0.pth: is not a whole .*; copy it again, or remove it, and it is fetch"):
         load_net("torchvision:squeezenet1_1")
+    torch.save({"other": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match=r"^torchvision:squeezenet1_1: cannot be made \(Error.* damaged, remove it"):
+        load_net("torchvision:squeezenet1_1")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_in_torchs_cache_that_would_run_a_command_is_refused_and_does_not(zipped, tmp_path):
+    path = tmp_path / "torch" / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
+    path.parent.mkdir(parents=True)
+    torch.save({"more": Runs(f"touch {tmp_path}/ran")}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match=r"refused, it would call posix\.system, which") as error:
+        load_net("torchvision:squeezenet1_1")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "ran").exists()
+    torch.load(path, weights_only=False)  # as torchvision does: the file is of the kind that is meant
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnasnet0_5", "googlenet"])
+def test_nets_whose_weights_need_more_than_their_tensors_get_it(name, tmp_path):
+    from torchvision import models
+
+    weights = models.get_model_weights(name).DEFAULT
+    path = tmp_path / "torch" / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    path.parent.mkdir(parents=True)
+    quick = {"init_weights": False} if name == "googlenet" else {}
+    module = models.get_model(name, weights=None, **quick)
+    torch.save(module.state_dict(), path)
+    theirs = models.get_model(name, weights=weights).eval()
+    net, _ = load_net(f"torchvision:{name}")
+    pixels = noise(2, net.crop, net.crop)
+    with torch.no_grad():
+        assert torch.equal(net(pixels), theirs(net.prepared(pixels)))
 
 
 def test_weights_in_the_cache_of_the_hub_are_taken(tmp_path):

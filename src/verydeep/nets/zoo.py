@@ -20,6 +20,8 @@ from verydeep.errors import NetError, WeightsError
 from verydeep.nets.score_map import one_line
 from verydeep.nets.wrap import Wrapped, wrap
 from verydeep.pictures.preset import PillowPreset
+from verydeep.weights.checkpoint import read_plain
+from verydeep.weights.hub import check_blob, hub_file
 
 PATIENCE = 5  # seconds that a server may take to answer
 RANDOM = "random: no trained ones could be had"
@@ -45,8 +47,8 @@ def torchvision_net(name: str) -> tuple[Wrapped, dict[str, Any]]:
     if tag:
         _check_name(full, tag, list(choices), "weights")
     weights = choices[tag] if tag else models.get_model_weights(name).DEFAULT
-    problem = _fetch(weights.url)
-    given = {"weights": None, **_without_slow_start(name)} if problem else {"weights": weights}
+    path, problem = _find_torchvision(weights.url)
+    given = {"weights": None, **_without_slow_start(name)} if problem else {"weights": Safe(weights, path)}
     module = _make(full, lambda: models.get_model(name, **given))
     recipe = weights.transforms()
     net = wrap(
@@ -148,6 +150,8 @@ def _make(full: str, make: Callable[[], torch.nn.Module]) -> Any:
         torch.manual_seed(0)
         try:
             return make()
+        except WeightsError:
+            raise
         except Exception as error:  # damaged files end in errors of many kinds
             advice = "if the file of its weights is damaged, remove it, and it is fetched again"
             raise WeightsError(f"{full}: cannot be made ({one_line(error)}); {advice}") from error
@@ -158,11 +162,37 @@ def _without_slow_start(name: str) -> dict[str, Any]:
     return {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
 
 
-def _fetch(url: str) -> str:
-    """See to it that a file of weights is in torch's cache; why it is not, where it cannot be had."""
+class Safe:
+    """Weights of torchvision's, read by our reader: torchvision's own runs whatever the pickle in their file says.
+
+    What builds a net asks its weights for their tensors, and for what else such a net has, which is all theirs.
+    Decision: docs/decisions/130-torchvisions-weights-read-here.md.
+    """
+
+    def __init__(self, weights: Any, path: Path) -> None:
+        self.weights, self.path = weights, path
+
+    @property  # type: ignore[misc]  # which object can also write
+    def __class__(self) -> Any:
+        """What `isinstance` shall find."""
+        return type(self.weights)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.weights, name)
+
+    def get_state_dict(self, **_: Any) -> Any:
+        """The state dict as it was saved, with the versions of its layers, which MNASNet looks at."""
+        try:
+            return read_plain(self.path)
+        except WeightsError as error:
+            raise WeightsError(f"{error}, or remove it, and it is fetched again") from None
+
+
+def _find_torchvision(url: str) -> tuple[Path, str]:
+    """Where torch's cache has a file of weights, fetched if need be; why it has not, where it cannot be had."""
     path = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
     if path.is_file():
-        return ""
+        return path, ""
     problem = unreachable(url)
     if not problem:
         begin = re.search(r"-([0-9a-f]{8,})\.", path.name)  # of the file's SHA-256
@@ -171,12 +201,16 @@ def _fetch(url: str) -> str:
             torch.hub.download_url_to_file(url, str(path), begin and begin[1])
         except (OSError, RuntimeError) as error:
             problem = one_line(error)
-    return problem and f"{path} is not there, and {urlparse(url).hostname} does not give it ({problem})"
+    return path, problem and f"{path} is not there, and {urlparse(url).hostname} does not give it ({problem})"
 
 
 def _find_timm(known: Any) -> tuple[str | None, str]:
-    """The file of weights that timm's configuration of a net names; or why it cannot be had."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    """The file of weights that timm's configuration of a net names; or why it cannot be had.
+
+    Raises:
+        WeightsError: its checksum is another.
+    """
+    from huggingface_hub import try_to_load_from_cache
 
     where = known and known.hf_hub_id
     if not where:
@@ -185,11 +219,11 @@ def _find_timm(known: Any) -> tuple[str | None, str]:
     for file in files:
         path = try_to_load_from_cache(where, file)
         if isinstance(path, str):
-            return path, ""
+            return str(check_blob(f"hf://{where}/{file}", Path(path))), ""
     problem = unreachable(f"https://huggingface.co/{where}")
     try:
         if not problem:
-            return hf_hub_download(where, files[0]), ""
+            return str(hub_file(where, files[0])), ""
     except (OSError, ValueError) as error:  # as all of that library's are
         problem = one_line(error)
     return None, f"{where} is not in the cache of huggingface_hub, and huggingface.co does not give it ({problem})"

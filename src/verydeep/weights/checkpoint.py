@@ -30,18 +30,27 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is damaged, would run code, or holds no state dict.
     """
-    archive = zipfile.is_zipfile(path)
-    try:
-        _check_zip(path) if archive else _check_pickles(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
-    except WeightsError:
-        raise
-    except Exception as error:  # a damaged file may trip over anything
-        raise WeightsError(f"{path}: {_complaint(error)}") from None
+    loaded = read_plain(path)
     for wrapper in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     return _tensors(loaded, path)
+
+
+def read_plain(path: Path) -> Any:
+    """What was given to torch.save, if it was tensors and plain data alone.
+
+    Raises:
+        WeightsError: the file is damaged, or would run code.
+    """
+    archive = zipfile.is_zipfile(path)
+    try:
+        _check_zip(path) if archive else _check_pickles(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged file may trip over anything
+        raise WeightsError(f"{path}: {_complaint(error)}") from None
 
 
 def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
