@@ -4,9 +4,10 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
+import torch
 import torchvision
 
-from verydeep.nets.registry import ALIASES, NETS
+from verydeep.nets.registry import ALIASES, NETS, create_net
 from verydeep.weights.cards import weight_cards
 from verydeep.weights.found import IMAGENET_MEAN, IMAGENET_STD, VGG_MEAN
 from verydeep.weights.torchvision_googlenet import HALF
@@ -34,8 +35,14 @@ def test_a_card_is_of_a_net_and_names_one_file(card):
 
 
 @pytest.mark.parametrize("card", CARDS, ids=name)
-def test_the_numbers_of_parameters_are_those_of_the_net(card):
-    assert card.parameters in (None, NETS[card.net].parameters)
+def test_the_parameters_are_recounted_from_the_net(card):
+    with torch.device("meta"):
+        net = create_net(card.net)
+    fully_connected = {layer.name for layer in net.plan if layer.kind == "fc"}
+    counts = {name: parameter.numel() for name, parameter in net.named_parameters()}
+    left_out = {name for name in counts if name.rpartition(".")[0] in fully_connected and not card.top}
+    assert len(left_out) == (0 if card.top else 6)
+    assert card.parameters == sum(counts.values()) - sum(counts[name] for name in left_out)
 
 
 @of("torchvision/imagenet1k_v1")
@@ -71,6 +78,10 @@ def test_timms_cards_are_its_own_list(card):
     theirs = timm.get_pretrained_cfg(f"{THEIRS[card.net]}.tv_in1k")
     assert card.url == f"hf://{theirs.hf_hub_id}"
     assert card.licence == theirs.license
+    [shown] = card.errors
+    [other] = [other.errors[0] for other in CARDS if (other.name, other.net) == ("torchvision/imagenet1k_v1", card.net)]
+    assert shown.top1_error == pytest.approx(other.top1_error, abs=5e-4)  # 25 of 50,000 pictures, resized by others
+    assert shown.top5_error == pytest.approx(other.top5_error, abs=5e-4)
     assert card.mean == pytest.approx(IMAGENET_MEAN)
     assert card.std == pytest.approx(IMAGENET_STD)
 
@@ -100,7 +111,8 @@ def test_the_errors_of_the_cnns_are_those_of_their_nets(card):
 
 def test_every_source_of_caffe_takes_its_mean_off():
     caffe = {card.net: card.mean for card in CARDS if card.url.endswith("caffemodel")}
-    assert caffe.keys() == {"vgg-d", "vgg-e", "cnn-f", "cnn-s", "alexnet-caffe", "googlenet"}
+    cnns = {"cnn-f", "cnn-m", "cnn-m-2048", "cnn-m-1024", "cnn-m-128", "cnn-s"}
+    assert caffe.keys() == {"vgg-d", "vgg-e", *cnns, "alexnet-caffe", "googlenet"}
     assert all(red > green > blue for red, green, blue in caffe.values())
 
 

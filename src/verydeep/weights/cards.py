@@ -30,7 +30,7 @@ class WeightCard(BaseModel):
         checksum: such as `sha256:397923af`; what was published of it may be its begin only.
         licence: in the publisher's words.
         source: the page that says so.
-        parameters: weights and biases, as published.
+        parameters: weights and biases that are used here.
         mean: taken off the pixels, RGB, 0 to 255.
         std: what they are divided by, in levels of 255.
         top: whether there are fully connected layers.
@@ -44,7 +44,7 @@ class WeightCard(BaseModel):
     checksum: str = Field("", pattern=r"^$|^(sha256:[0-9a-f]{8,64}|sha1:[0-9a-f]{40}|md5:[0-9a-f]{32})$")
     licence: str | None = None
     source: str
-    parameters: int | None = None
+    parameters: int = Field(gt=0)
     mean: Colours
     std: Colours = (1.0, 1.0, 1.0)
     top: bool = True
