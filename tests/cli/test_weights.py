@@ -1,13 +1,16 @@
 import json
+import os
+from pathlib import Path
 
+import h5py
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models import vgg
 
 from verydeep.cli.app import run
-from verydeep.nets.registry import load_net
+from verydeep.nets.registry import create_net, load_net, save_net
 
 
 @pytest.fixture
@@ -71,6 +74,59 @@ def test_mistakes_are_one_line(mistake, theirs, tmp_path, capsys, monkeypatch):
     assert error.startswith(line)
     assert error.count("\n") == 1
     assert not (tmp_path / "net.safetensors").exists()
+
+
+class Runs:
+    """An object whose pickle runs a command."""
+
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+DAMAGED = {  # file: what is said of it
+    "half.pth": "half.pth: is not a whole archive (File is not a zip file); copy it again",
+    "half-old.pth": "half-old.pth: is not a whole file of PyTorch's (",
+    "half.safetensors": "half.safetensors: is not a whole safetensors file (",
+    "half-ours.safetensors": "half-ours.safetensors: is not a whole safetensors file (",
+    "half.h5": "half.h5: is not a whole file of Keras' (",
+    "half.caffemodel": "half.caffemodel: is not a whole file of weights (",
+    "empty.pth": "empty.pth: is not a whole file of weights (",
+    "code.pth": "code.pth: refused, it would call posix.system, which weights have no need of; save net.state_dict()",
+    "code-old.pth": "code-old.pth: refused, it would call posix.system, which weights have no need of; save net.st",
+}
+
+
+@pytest.fixture
+def damaged(theirs, tmp_path, monkeypatch):
+    """The folder of these files, in which the commands are given."""
+    monkeypatch.chdir(tmp_path)
+    tensors = torch.load(theirs)
+    torch.save(tensors, "half-old.pth", _use_new_zipfile_serialization=False)
+    save_file(tensors, "half.safetensors")
+    save_net("half-ours.safetensors", create_net("vgg-a", width=1 / 32, crop=32, num_classes=3))
+    with h5py.File("half.h5", "w") as file:
+        file["block1_conv1/block1_conv1/kernel:0"] = tensors["features.0.weight"].permute(2, 3, 1, 0).numpy()
+    layer = b"\x0a\x07conv1_1\x3a\x06\x2a\x04\x00\x00\x80\x3f"  # its name, and a blob of one number
+    Path("half.caffemodel").write_bytes(b"\xa2\x06" + bytes([len(layer)]) + layer)
+    theirs.rename("half.pth")
+    for path in tmp_path.glob("half*"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    Path("empty.pth").touch()
+    torch.save({**tensors, "more": Runs()}, "code.pth")
+    torch.save({**tensors, "more": Runs()}, "code-old.pth", _use_new_zipfile_serialization=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_cut_files_and_pickles_with_code_end_in_one_line_and_two(name, damaged, pictures, capsys):
+    for command in (["weights", "import", name, "--out", "net.safetensors"], ["evaluate", name, str(pictures)]):
+        assert run(command) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(DAMAGED[name])
+        assert error.count("\n") == 1
+        assert error[:-1].isprintable()
+    assert not (damaged / "net.safetensors").exists()
+    assert not (damaged / "ran").exists()
 
 
 def test_no_network_is_one_line(tmp_path, capsys, monkeypatch):
