@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from verydeep.errors import WeightsError
+from verydeep.nets.local_response import LocalResponseNorm
 from verydeep.nets.registry import NETS, create_net, load_net, read_net
 from verydeep.weights.caffe import read_caffe
 
@@ -220,38 +221,48 @@ def test_the_mean_of_a_layer_of_data_is_taken(tmp_path, photograph):
     assert net.mean.flatten().tolist() == [123, 117, 104]
 
 
-def test_opencv_gives_the_same_scores_from_the_same_file(tmp_path, photograph):
+@torch.inference_mode()
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    "name", ["vgg-b", "vgg-e", "alexnet-caffe", "cnn-f", "cnn-m", "cnn-m-128", "cnn-s", "googlenet"]
+)
+def test_opencv_gives_the_same_scores_from_the_same_file(name, version, tmp_path, photograph):
     dnn = pytest.importorskip("cv2").dnn
     if not hasattr(dnn, "readNetFromCaffe"):
         pytest.skip("OpenCV 5 reads Caffe's files no more")
-    for name in ("vgg-b", "vgg-e", "alexnet-caffe"):  # not CNN-S: OpenCV reads no k of a response normalisation
-        layers, blobs = plan_of(name)
-        path = write(tmp_path / "some.caffemodel", layers, blobs, version=2, shaped=True)
-        net, _ = load_net(path)
-        net.mean.zero_()
-        (tmp_path / "some.prototxt").write_text(prototxt(layers, net.crop))
-        theirs = dnn.readNetFromCaffe(str(tmp_path / "some.prototxt"), str(path))
-        theirs.setInput(photograph(net.crop).flip(1).float().numpy())
-        with torch.inference_mode():
-            assert relative(net(photograph(net.crop)), torch.from_numpy(theirs.forward())) < 1e-5
+    layers, blobs = plan_of(name, hidden=None if name in ("googlenet", "cnn-m-128") else 24)
+    path = write(tmp_path / "some.caffemodel", layers, blobs, version=version, shaped=version == 2)
+    net, _ = load_net(path)
+    net.mean.zero_()
+    for module in net.modules():
+        if isinstance(module, LocalResponseNorm):
+            module.k = 1.0  # as OpenCV takes it to be, whatever the file says: CNN-F, M and S have 2
+    (tmp_path / "some.prototxt").write_text(prototxt(layers, net.crop))
+    theirs = dnn.readNetFromCaffe(str(tmp_path / "some.prototxt"), str(path))
+    theirs.setInput(photograph(net.crop).flip(1).float().numpy())
+    assert net.name == name
+    assert relative(net(photograph(net.crop)), torch.from_numpy(theirs.forward()).flatten(1)) < 1e-5
 
 
 def prototxt(layers, crop):
+    """What Caffe reads beside a .caffemodel: the net without its numbers."""
     lines = [f'input: "data" input_dim: 1 input_dim: 3 input_dim: {crop} input_dim: {crop}']
     below = "data"
     for layer in layers:
+        window = f"kernel_size: {layer.kernel} stride: {layer.stride} pad: {layer.padding}"
         parameters = {
-            "conv": f"convolution_param {{ num_output: {layer.outputs} kernel_size: {layer.kernel} "
-            f"stride: {layer.stride} pad: {layer.padding} group: {layer.groups} }}",
+            "conv": f"convolution_param {{ num_output: {layer.outputs} {window} group: {layer.groups} }}",
             "fc": f"inner_product_param {{ num_output: {layer.outputs} }}",
-            "pool": f"pooling_param {{ pool: MAX kernel_size: {layer.kernel} stride: {layer.stride} }}",
+            "pool": f"pooling_param {{ pool: MAX {window} }}",
+            "mean": f"pooling_param {{ pool: AVE {window} }}",
         }
         if layer.kind == "lrn":
             size, alpha, beta, k = RESPONSES[layer.reading]
             parameters["lrn"] = f"lrn_param {{ local_size: {size} alpha: {alpha} beta: {beta} k: {k} }}"
-        name = layer.name.replace("lrn", "norm")
+        name, *bottoms = (name.replace("lrn", "norm") for name in (layer.name, *(layer.after or (below,))))
+        taken = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
         lines.append(
-            f'layer {{ name: "{name}" type: "{KINDS[layer.kind][0]}" bottom: "{below}" top: "{name}" '
+            f'layer {{ name: "{name}" type: "{KINDS[layer.kind][0]}" {taken} top: "{name}" '
             f"{parameters.get(layer.kind, '')} }}"
         )
         below = name
