@@ -18,47 +18,72 @@ from verydeep.nets.stack import Stack
 from verydeep.nets.torchvision_layout import THEIRS, torchvision_normalisation, torchvision_state
 from verydeep.weights.found import IMAGENET_MEAN, IMAGENET_STD
 
-SHAPES = [(1, 64, 64), (1, 65, 130), (3, 160, 97), (2, 96, 96)]  # of one cell, of a row, of more
 CLASSES = ("cat", "dog", "eel", "fox", "gnu")
 
 
+def shapes(crop):
+    """Number, height and width of pictures with one cell, with a row of cells, with more."""
+    return (1, crop, crop), (1, crop + 1, 2 * crop + 2), (3, 2 * crop + 32, crop + 33), (2, crop + 32, crop + 32)
+
+
 @torch.no_grad()
-def check(net, run, pixels):
+def check(net, run, pixels, tried=None):
     """Compare what a file says with what the net says, at several sizes."""
-    for shape in SHAPES:
+    for shape in tried or shapes(net.crop):
         pictures = pixels(*shape)
         scores, score_map = run(pictures.float())
         due = net.score_map(pictures)
         scale = due.abs().max().item()
         torch.testing.assert_close(score_map, due, rtol=0, atol=1e-4 * scale)
         torch.testing.assert_close(scores, due.mean((2, 3)), rtol=0, atol=1e-4 * scale)
-        if shape[1:] == (64, 64):
+        if shape[1:] == (net.crop, net.crop):
             torch.testing.assert_close(scores, net(pictures), rtol=0, atol=1e-4 * scale)
 
 
-@pytest.mark.slow  # torch's exporter takes two seconds
-@pytest.mark.parametrize("name", ["vgg-d-bn", "alexnet-caffe"])  # whose pools round up
+CROPS = {  # a net of each family, small; pools of alexnet-caffe, zfnet, cnn-s, spp-net and googlenet round up
+    "vgg-d-bn": 64, "alexnet": 67, "alexnet-caffe": 64, "zfnet": 64, "cnn-s": 64, "overfeat-fast": 71, "spp-net": 96,
+    "googlenet": 64, "deepcnet-5-100": 32, "nagadomi": 24, "cifar-fast": 32,
+}  # fmt: skip
+
+
+def ran(file):
+    """A function that runs an ONNX file."""
+    session = onnxruntime.InferenceSession(file)
+    return lambda shown: map(torch.from_numpy, session.run(None, {"pixels": shown.numpy()}))
+
+
+@pytest.mark.slow  # torch's exporter takes seconds
+@pytest.mark.parametrize("name", CROPS)
 def test_an_onnx_file_says_what_the_net_says_at_any_number_and_size(name, narrow, pixels, tmp_path):
-    net = narrow(name)
+    net = narrow(name, crop=CROPS[name])
     export = export_net(net, tmp_path / "net.onnx", card={"data": "photos"})
     assert (export.format, export.file) == ("onnx", str(tmp_path / "net.onnx"))
     assert export.difference < 1e-5
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
-    check(net, lambda shown: map(torch.from_numpy, session.run(None, {"pixels": shown.numpy()})), pixels)
+    check(net, ran(tmp_path / "net.onnx"), pixels)
     assert session.get_inputs()[0].shape == ["n", 3, "height", "width"]
     assert [output.name for output in session.get_outputs()] == ["scores", "score_map"]
     metadata = json.loads(session.get_modelmeta().custom_metadata_map["verydeep"])
-    assert (metadata["net"], metadata["data"], metadata["crop"]) == (name, "photos", 64)
+    assert (metadata["net"], metadata["data"], metadata["crop"]) == (name, "photos", net.crop)
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 
 @pytest.mark.slow
-def test_an_exported_program_says_what_the_net_says_at_any_number_and_size(narrow, pixels, tmp_path):
-    net = narrow("vgg-d-bn")
+@pytest.mark.parametrize("name", ["vgg-d", "googlenet"])
+def test_an_onnx_file_of_the_published_crop_says_what_the_net_says_at_larger_sizes(name, narrow, pixels, tmp_path):
+    net = narrow(name, crop=224)
+    export_net(net, tmp_path / "net.onnx")
+    check(net, ran(tmp_path / "net.onnx"), pixels, [(2, 224, 224), (1, 256, 341), (1, 384, 288)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vgg-d-bn", "alexnet-caffe", "spp-net", "googlenet", "deepcnet-5-100"])
+def test_an_exported_program_says_what_the_net_says_at_any_number_and_size(name, narrow, pixels, tmp_path):
+    net = narrow(name, crop=CROPS[name])
     assert export_net(net, tmp_path / "net.pt2").difference < 1e-5
     extra = {"verydeep.json": ""}
     check(net, torch.export.load(tmp_path / "net.pt2", extra_files=extra).module(), pixels)
-    assert json.loads(extra["verydeep.json"])["net"] == "vgg-d-bn"
+    assert json.loads(extra["verydeep.json"])["net"] == name
 
 
 @pytest.mark.slow
@@ -111,8 +136,9 @@ def test_a_file_that_says_something_else_is_not_kept(name, narrow, tmp_path):
 
 @pytest.mark.parametrize(("ours", "theirs"), THEIRS.items())
 def test_the_names_and_shapes_of_a_state_dict_are_torchvisions(ours, theirs):
+    without_draw = {"init_weights": False} if ours.startswith("googlenet") else {}  # or else it warns
     with torch.device("meta"):
-        due = models.get_model(theirs).state_dict()
+        due = models.get_model(theirs.name, **without_draw, **theirs.options).state_dict()
         found = torchvision_state(create_net(ours))
     assert {name: tensor.shape for name, tensor in found.items()} == {
         name: tensor.shape for name, tensor in due.items()
@@ -129,6 +155,42 @@ def narrow_torchvision(letter, width, hidden, classes, batch_norm):
         nn.Linear(hidden, classes),
     )  # fmt: skip
     return net.eval()
+
+
+def narrow_alexnet(width, hidden, classes):
+    """torchvision's AlexNet, with fewer channels."""
+    with torch.device("meta"):
+        net = models.AlexNet(classes)
+    inputs = 3
+    for place, conv in enumerate(net.features):
+        if isinstance(conv, nn.Conv2d):
+            outputs = round(width * conv.out_channels)
+            net.features[place] = nn.Conv2d(inputs, outputs, conv.kernel_size, conv.stride, conv.padding)
+            inputs = outputs
+    net.classifier[1], net.classifier[4] = nn.Linear(inputs * 36, hidden), nn.Linear(hidden, hidden)
+    net.classifier[6] = nn.Linear(hidden, classes)
+    return net.eval()
+
+
+@torch.no_grad()
+def test_torchvisions_alexnet_and_googlenet_say_the_same_with_the_normalisation_that_is_named(narrow, pixels, tmp_path):
+    pairs = {
+        "alexnet-torchvision": (narrow_alexnet(1 / 32, 20, 5), {"crop": 224, "hidden": 20}),
+        "googlenet-torchvision": (
+            models.googlenet(num_classes=5, aux_logits=False, init_weights=False).eval(), {"width": 1.0}
+        ),
+    }  # fmt: skip
+    for name, (theirs, sizes) in pairs.items():
+        net = narrow(name, **sizes)
+        export = export_net(net, tmp_path / f"{name}.pth")
+        theirs.load_state_dict(torch.load(tmp_path / f"{name}.pth", weights_only=True))
+        mean, std = torchvision_normalisation(net)
+        rounded = (tuple(round(value, 6) for value in values) for values in (mean, std))
+        assert "Normalize(mean={}, std={})".format(*rounded) in export.takes
+        prepare = transforms.Compose([transforms.ConvertImageDtype(torch.float), transforms.Normalize(mean, std)])
+        shown = pixels(2, net.crop)
+        torch.testing.assert_close(theirs(prepare(shown)), net(shown), rtol=1e-4, atol=1e-4)
+    assert export.gives.endswith("torchvision.models.googlenet(num_classes=5, aux_logits=False, transform_input=False)")
 
 
 @torch.no_grad()
@@ -162,6 +224,8 @@ def test_weights_of_torchvisions_own_normalisation_go_back_as_they_came(narrow):
     ("name", "file", "to", "line"),
     [
         ("vgg-c", "net.pth", None, "vgg-c: torchvision has no such net; it has vgg-a, vgg-b, vgg-d"),
+        ("googlenet", "net.pth", None, "googlenet: torchvision has no such net; .*, googlenet-torchvision"),
+        ("alexnet-torchvision", "net.pth", None, "torchvision's alexnet squeezes its last map to 6 × 6 cells, of crop"),
         ("vgg-d", "net.pth", None, "vgg-d: torchvision's vgg16 squeezes its last map to 7 × 7 cells, of crop 64"),
         ("vgg-d", "net.bin", None, r"net\.bin: of which format\? end it in \.onnx, \.pt2, \.pth, \.safetensors, or"),
         ("vgg-d", "net.bin", "tflite", r"net\.bin: 'tflite' is not a format; use one of onnx, torch-export"),
@@ -170,6 +234,17 @@ def test_weights_of_torchvisions_own_normalisation_go_back_as_they_came(narrow):
 def test_what_a_format_cannot_hold_is_refused_in_one_line(name, file, to, line, narrow, tmp_path):
     with pytest.raises(NetError, match=line) as error:
         export_net(narrow(name), tmp_path / file, to)
+    assert "\n" not in str(error.value)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("file", ["net.onnx", "net.pt2"])
+def test_a_net_without_a_score_map_is_refused_in_one_line(file, narrow, tmp_path):
+    line = (
+        "nagadomi-zca: has no score map, since a crop is whitened as a whole, and such a file gives one; use safetens"
+    )
+    with pytest.raises(NetError, match=line) as error:
+        export_net(narrow("nagadomi-zca", crop=24), tmp_path / file)
     assert "\n" not in str(error.value)
     assert not [*tmp_path.iterdir()]
 

@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.models import vgg
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
+from verydeep.nets.export import export_net
 from verydeep.nets.registry import create_net, load_net
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -82,15 +83,35 @@ def test_every_form_of_file_gives_the_same_net(form, tmp_path):
 
 @torch.inference_mode()
 @pytest.mark.slow  # makes a net of 61 million weights
-def test_alexnet_and_googlenet_are_torchvisions_own_variants(tmp_path, photograph):
+@pytest.mark.parametrize(
+    ("name", "options", "left_out"),
+    [("alexnet", {}, {}), ("googlenet", {"init_weights": False, "transform_input": True}, {"aux_logits": False})],
+)
+def test_alexnet_and_googlenet_are_torchvisions_own_variants_and_go_back_as_they_came(
+    name, options, left_out, tmp_path, photograph
+):
     torch.manual_seed(0)
-    alexnet = lively(torchvision.models.alexnet(num_classes=10))
-    googlenet = lively(torchvision.models.googlenet(num_classes=10, init_weights=False, transform_input=True))
-    for net in (alexnet, googlenet):
-        torch.save(net.state_dict(), tmp_path / "some.pth")
-        ours, _ = load_net(tmp_path / "some.pth")
-        assert ours.name == f"{type(net).__name__.lower()}-torchvision"
-        assert relative(ours(photograph(224)), their_scores(net, photograph(224))) < 1e-5
+    theirs = lively(torchvision.models.get_model(name, num_classes=10, **options))
+    torch.save(theirs.state_dict(), tmp_path / "some.pth")
+    ours, _ = load_net(tmp_path / "some.pth")
+    assert ours.name == f"{name}-torchvision"
+    scores = their_scores(theirs, photograph(224))
+    assert relative(ours(photograph(224)), scores) < 1e-5
+    export_net(ours, tmp_path / "back.pth")
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    again = torchvision.models.get_model(name, num_classes=10, **options, **left_out).eval()
+    again.load_state_dict(back)
+    assert all(torch.equal(tensor, theirs.state_dict()[key]) for key, tensor in back.items())
+    assert torch.equal(their_scores(again, photograph(224)), scores)
+
+
+def test_googlenets_classifier_of_another_shape_is_refused_in_one_line(tmp_path, refused):
+    with torch.device("meta"):
+        theirs = torchvision.models.googlenet(num_classes=10, init_weights=False, aux_logits=False).state_dict()
+    for shape in ((10,), (10, 7)):
+        zeros = {name: torch.zeros_like(value, device="cpu") for name, value in theirs.items()}
+        torch.save(zeros | {"fc.weight": torch.zeros(shape)}, tmp_path / "some.pth")
+        assert "loss3/classifier.weight" in refused(load_net, tmp_path / "some.pth")
 
 
 def test_1000_classes_are_those_of_imagenet(tmp_path):

@@ -22,7 +22,7 @@ from verydeep.nets.net import Net
 from verydeep.nets.onnx_file import SCORE_MAP
 from verydeep.nets.registry import save_net
 from verydeep.nets.score_map import one_line
-from verydeep.nets.torchvision_layout import torchvision_normalisation, torchvision_state
+from verydeep.nets.torchvision_layout import torchvision_normalisation, torchvision_state, torchvisions
 from verydeep.weights.files import replacing
 
 Format = Literal["onnx", "torch-export", "torchvision", "safetensors"]
@@ -66,7 +66,7 @@ def export_net(net: Net, path: str | Path, to: str | None = None, card: Mapping[
 
     - `onnx` and `torch-export` take pictures of any number and size, and give `scores` [n, k], averaged over positions
       (those of a crop have one), and `score_map` [n, k, u, v].
-    - `torchvision` is the state dict of torchvision's net of the same configuration.
+    - `torchvision` is the state dict of torchvision's net of the same layers, without side heads.
     - `safetensors` is our own file, which every command takes.
 
     Args:
@@ -91,6 +91,9 @@ def export_net(net: Net, path: str | Path, to: str | None = None, card: Mapping[
     form = SUFFIXES[path.suffix] if to is None else formats[to]
     if any(module.training for module in net.modules()):
         raise NetError(f"{net.name}: is in training mode, with dropout; call its eval() before it is exported")
+    reason = getattr(net, "no_score_map", "")
+    if reason and form in ("onnx", "torch-export"):
+        raise NetError(f"{net.name}: has no score map, since {reason}, and such a file gives one; use safetensors")
     if form == "safetensors":
         save_net(path, net, card)
         return Export(str(path), form, "loaded by verydeep", "a net with its card")
@@ -170,7 +173,10 @@ def _to_torchvision(net: Net, path: Path, partial: Path) -> Export:
     else:
         torch.save(state, partial)
     mean, std = (tuple(round(value, 6) for value in values) for values in torchvision_normalisation(net))
-    return Export(str(path), "torchvision", f"RGB from 0 to 1, then Normalize(mean={mean}, std={std})", "scores [n, k]")
+    options = {"num_classes": len(net.classes), **torchvisions(net).options}
+    made = f"{torchvisions(net).name}({', '.join(f'{name}={value}' for name, value in options.items())})"
+    takes = f"RGB from 0 to 1, then Normalize(mean={mean}, std={std})"
+    return Export(str(path), "torchvision", takes, f"scores [n, {len(net.classes)}], of torchvision.models.{made}")
 
 
 def _card(net: Net, card: Mapping[str, Any] | None) -> str:

@@ -1,6 +1,5 @@
 """torchvision's layout of its GoogLeNet, which is another net than the paper's: `googlenet-torchvision`."""
 
-import re
 from collections.abc import Iterator, Mapping
 
 from torch import Tensor
@@ -10,6 +9,7 @@ from verydeep.weights.found import Colours, Found
 
 HALF: Colours = (127.5, 127.5, 127.5)  # what `transform_input` makes of the preset that the published weights come with
 STEM = {"conv1": "conv1/7x7_s2", "conv2": "conv2/3x3_reduce", "conv3": "conv2/3x3"}
+MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 BRANCHES = {
     "branch1": "1x1",
     "branch2.0": "3x3_reduce",
@@ -19,7 +19,20 @@ BRANCHES = {
     "branch4.1": "pool_proj",
 }
 SIDE_HEADS = ("aux1.", "aux2.")  # for training only
-PART = re.compile(r"(?:inception(?P<module>\d\w)\.(?P<branch>branch\d(?:\.\d)?)|(?P<stem>conv\d))\.(?P<kind>conv|bn)")
+
+
+def _layers() -> Iterator[tuple[str, str]]:
+    """The name of each layer in torchvision, and ours, in the order of the data."""
+    modules = {f"inception{each}.{theirs}": f"inception_{each}/{ours}" for each in MODULES
+               for theirs, ours in BRANCHES.items()}  # fmt: skip
+    for theirs, ours in {**STEM, **modules}.items():
+        block, _, layer = ours.removesuffix("_s2").rpartition("/")
+        yield f"{theirs}.conv", ours
+        yield f"{theirs}.bn", f"{block}/norm_{layer}"
+    yield "fc", "loss3/classifier"
+
+
+LAYERS = dict(_layers())
 
 
 def from_torchvision_googlenet(tensors: Mapping[str, Tensor], where: str) -> Found | None:
@@ -30,23 +43,12 @@ def from_torchvision_googlenet(tensors: Mapping[str, Tensor], where: str) -> Fou
     """
     if not {"inception3a.branch1.conv.weight", "fc.weight"} <= tensors.keys():
         return None
-    found = dict(_renamed(tensors, where))
-    return Found("torchvision", found, HALF, HALF, net="googlenet-torchvision")
-
-
-def _renamed(tensors: Mapping[str, Tensor], where: str) -> Iterator[tuple[str, Tensor]]:
+    found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        part, _, word = name.rpartition(".")
+        layer, _, word = name.rpartition(".")
         if name.startswith(SIDE_HEADS):
             continue
-        if part == "fc":
-            yield f"loss3/classifier.{word}", tensor[:, :, None, None] if word == "weight" else tensor
-            continue
-        match = PART.fullmatch(part)
-        if not match or (match["stem"] or "conv1") not in STEM or (match["branch"] or "branch1") not in BRANCHES:
+        if layer not in LAYERS:
             raise WeightsError(f"{where}: {name} is not of torchvision's GoogLeNet; name the net that it is of")
-        ours = STEM[match["stem"]] if match["stem"] else f"inception_{match['module']}/{BRANCHES[match['branch']]}"
-        if match["kind"] == "bn":
-            block, _, layer = ours.removesuffix("_s2").rpartition("/")
-            ours = f"{block}/norm_{layer}"
-        yield f"{ours}.{word}", tensor
+        found[f"{LAYERS[layer]}.{word}"] = tensor[..., None, None] if name == "fc.weight" else tensor
+    return Found("torchvision", found, HALF, HALF, net="googlenet-torchvision")
