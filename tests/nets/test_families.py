@@ -119,7 +119,7 @@ def test_depth_parameters_and_macs_are_the_published_ones(name):
     assert (NETS[name].layers, NETS[name].parameters, NETS[name].macs) == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize("name", [*STACKS, *(name for name in NETS if name.startswith(("googlenet", "spp-net")))])
 @pytest.mark.parametrize("sizes", [{}, {"num_classes": 7, "width": 0.3}])
 def test_modules_have_the_parameters_sides_and_macs_that_are_counted(name, sizes):
     from torch.utils.flop_counter import FlopCounterMode
