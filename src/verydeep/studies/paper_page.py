@@ -144,8 +144,8 @@ def figures(row: Mapping[str, Any], measured: Mapping[str, Sequence[Mapping[str,
     if "boxes" in row:
         table, place = row["boxes"]
         known = published()[table]["rows"][place]
-        ours = {name: box_error(rows, known["ours"]) for name, rows in measured.items()}
-        shown = [f"{per_cent(each)} ({name})" for name, each in ours.items() if each is not None]
+        boxes = {name: box_error(rows, known["ours"]) for name, rows in measured.items()}
+        shown = [f"{per_cent(error)} ({name})" for name, error in boxes.items() if error is not None]
         return f"{known['error']:.1f}", ", ".join(shown) or "not measured yet"
     if "bars" in row:
         name, group = row["bars"]

@@ -194,7 +194,7 @@ def draw_errors(axes: Axes, found: Mapping[str, Measured], beside: Mapping[str, 
         axes.annotate(f"{level(ours):.1f}", (level(ours), place), (0, 5), textcoords="offset points", ha="center",
                       fontsize=8)  # fmt: skip
     for place, (label, error) in enumerate(beside.items(), 1):
-        axes.axvline(100 * error, color=f"C{place}", linestyle="--", label=label)
+        axes.axvline(100 * error, color=f"C{place}", linestyle="--", zorder=0, label=label.replace(", ", ",\n"))
     axes.set_yticks(range(len(found)), list(found), fontsize=7)
     axes.set_ylim(len(found) - 0.5, -0.7)
     axes.set_xlabel("error, %")
