@@ -192,6 +192,19 @@ def test_weights_in_the_cache_of_the_hub_are_taken(tmp_path):
     assert all(one.equal(other) for one, other in zip(net.module.parameters(), module.parameters(), strict=True))
 
 
+def test_a_file_in_the_cache_of_the_hub_that_would_run_a_command_is_refused_and_does_not(tmp_path):
+    where = tmp_path / "hub" / "models--timm--test_resnet.r160_in1k"
+    (where / "refs").mkdir(parents=True)
+    (where / "refs" / "main").write_text("0123")
+    (where / "snapshots" / "0123").mkdir(parents=True)
+    path = where / "snapshots" / "0123" / "pytorch_model.bin"
+    torch.save({"more": Runs(f"touch {tmp_path}/ran")}, path)
+    with pytest.raises(WeightsError, match=r"^timm:test_resnet: cannot be made \(") as error:
+        load_net("timm:test_resnet")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
