@@ -42,7 +42,7 @@ def test_errors_are_measured_and_a_submission_scores_the_same(digits, nets, tmp_
     outputs += ["--cases", str(tmp_path / "cases")]
     assert run(["localise", str(digits), *options, *outputs]) == 0
     (row,) = json.loads(files["row.json"].read_text())
-    assert row["boxes"] == ["dense@64-mirror"]
+    assert row["boxes"] == ["dense@64"]
     assert row["images"] == 100
     cases = sorted(path.name for path in (tmp_path / "cases").iterdir())
     assert cases == [f"{kind}-{number:02d}.png" for kind in ("bad", "good") for number in range(1, 11)]

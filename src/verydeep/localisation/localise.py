@@ -126,7 +126,7 @@ def bundled_localiser() -> str:
 
 
 def open_localiser(where: Where, boxes: str | None = None) -> Localiser:
-    """A localiser with the protocol that says which crops give boxes: by default that by which it errs least."""
+    """A localiser with the protocol that says which crops give boxes: by default the dense one that errs least."""
     if isinstance(where, Localiser):
         return where
     net, card = loaded(where)
@@ -134,12 +134,19 @@ def open_localiser(where: Where, boxes: str | None = None) -> Localiser:
 
 
 def best_boxes(card: Mapping[str, Any]) -> str:
-    """The protocol by which a localiser errs least, by its card; else dense, at the scale that it was watched at."""
-    if rows := card.get("localisation", []):
-        return str(min(rows, key=lambda row: row["known_class_error"])["boxes"][0])
+    """The dense protocol by which a localiser errs least, by its card; else dense, at the scale it was watched at."""
+    if row := best_row(card):
+        return str(row["boxes"][0])
     watched = str(card.get("validation_protocol", ""))
     scale = watched.partition("@")[2].partition(",")[0].partition("-")[0]
-    return f"dense@{scale}-mirror" if scale else "dense-mirror"
+    return f"dense@{scale}" if scale else "dense"
+
+
+def best_row(card: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The row of a card with the least error, of protocols that see all of a picture whatever its shape, if any do."""
+    rows = card.get("localisation", [])
+    dense = [row for row in rows if row["boxes"][0].startswith("dense")]
+    return min(dense or rows, key=lambda row: row["known_class_error"], default=None)
 
 
 def box_credentials(localiser: Localiser) -> str:
@@ -152,10 +159,9 @@ def box_credentials(localiser: Localiser) -> str:
     regression, classes = regression_of(net)
     kind = "one box for all classes" if regression == "scr" else f"a box for each of {len(classes):,} classes"
     known = f"{localiser.where}: {net.name} with {kind}" + (f" of {card['data']}" if card.get("data") else "")
-    rows = card.get("localisation", [])
-    if not rows:
+    best = best_row(card)
+    if best is None:
         return f"{known}; how often it errs was not measured: see verydeep localise"
-    best = min(rows, key=lambda row: row["known_class_error"])
     return (
         f"{known}; of {best['images'] - best['without_boxes']:,} validation pictures "
         f"{100 * best['known_class_error']:.0f} % get a wrong box for the right class "
