@@ -19,7 +19,14 @@ from verydeep.studies.reproduce import reproduce
 from verydeep.studies.transfer_reproduce import Part, prepare_transfer, reproduce_transfer
 from verydeep.studies.transfer_rows import random_like, raw_pixels
 from verydeep.studies.transfer_study import is_transfer, read_transfer_study, transfer_studies
-from verydeep.studies.transfer_table import caltech_lines, transfer_sheets, voc_lines
+from verydeep.studies.transfer_table import (
+    DESCRIBERS,
+    caltech_lines,
+    descriptor_lines,
+    photograph_lines,
+    transfer_sheets,
+    voc_lines,
+)
 from verydeep.transfer import LinearTransfer, describe, mean_class_recall
 
 ROOT = Path(__file__).parents[2]
@@ -291,6 +298,34 @@ def test_the_tables_have_ours_beside_theirs(done, sets):
     assert eleven.markdown()[0] in (folder / "tables.md").read_text()
     assert sum(line.startswith("| ") for line in caltech_lines(rows)) == 2 + 3 + 3
     assert sum(line.startswith("| ") for line in voc_lines(rows)) == 2 + 3
+
+
+def test_rows_say_how_far_behind_the_best_they_are_over_the_same_splits():
+    about = {"net": "a", "way": "b", "dimensions": None}
+    rows = [
+        about | {"mean_class_recall": 0.5, "deviation": 0.1, "splits": [0.4, 0.6]},
+        about | {"mean_class_recall": 0.7, "deviation": 0.2, "splits": [0.5, 0.9]},
+        about | {"11-point": 0.5, "area": 0.6, "splits": [0.6]},
+        about | {"11-point": 0.4, "area": 0.75, "splits": [0.75]},
+    ]
+    assert caltech_lines(rows)[2:4] == [
+        "| a | b |  | 50.0 ± 10.0 | 20.0 ± 14.1 | 40.0, 60.0 |",
+        "| a | b |  | 70.0 ± 20.0 |  | 50.0, 90.0 |",
+    ]
+    assert voc_lines(rows)[2:] == ["| a | b | 50.0 | 60.0 | 15.0 |", "| a | b | 40.0 | 75.0 |  |"]
+
+
+def test_benchmarks_become_tables():
+    machine = {"machine": {"processor": "x", "cores": 2}, "torch": "2", "net": "a"}
+    way = {"data_type": "bfloat16", "images_per_second": 3.0, "images": 5, "scales": [32, 40]}
+    ways = dict.fromkeys(DESCRIBERS, way) | {"ours": way | {"cache_times_faster": 61.2}}
+    apart = {"single_to_ours": {"mean": 1e-5, "most": 2e-4}}
+    lines = descriptor_lines([machine | ways | {"times_faster": dict.fromkeys(ways, 2.5), "one_less_cosine": apart}])
+    assert lines[2] == "| a | ours | bfloat16 | 3.00 |  | 61 times as fast |"
+    assert lines[4].endswith("| bfloat16 | 3.00 | 2.50 |  |")
+    assert "by 1e-05 on average and 0.0002 at most" in lines[-1]
+    found = {"seconds": 12.34, "error": 0.125, "images": 300}
+    assert photograph_lines([machine | {"ours": found, "timm": found}])[2].endswith("| 12.3 | 12.5 | 300 |")
 
 
 def test_the_command_does_the_same_and_plans(done, sets, tmp_path, capsys):

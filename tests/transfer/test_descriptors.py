@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,12 @@ from verydeep.nets.features import features
 from verydeep.nets.registry import create_net
 from verydeep.nets.wrap import wrap
 from verydeep.pictures.resize import rescale
-from verydeep.transfer.descriptors import describe, way_of
+from verydeep.transfer.descriptors import describe as describe_in
+from verydeep.transfer.descriptors import length, way_of
 from verydeep.transfer.layer import describing_layer
 
 SCALES = (32, 40, 64)
+describe = partial(describe_in, data_type="float32")  # in which what is done by hand is computed
 
 
 def by_hand(net, data, layer, scales):
@@ -110,7 +114,7 @@ def test_what_is_kept_is_not_described_again(net, pictures, tmp_path):
     with net.conv1_1.register_forward_hook(lambda *call: shown.append(len(call[2]))):
         again = describe(net, pictures, scales=SCALES, cache=tmp_path)
     assert again.tobytes() == first.tobytes()
-    assert shown == [1]  # the crop that finds how long a descriptor is
+    assert shown == []
     before = sorted(path.name for path in tmp_path.rglob("*.rows"))
     describe(net, pictures.subset([3, 5]), scales=[40], combine="stack", cache=tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*.rows")) == before  # nothing was added
@@ -170,6 +174,31 @@ def test_descriptors_that_are_no_numbers_are_named_with_their_picture(pictures):
     assert "\n" not in str(caught.value)
 
 
+def test_in_half_precision_descriptors_are_near_and_are_kept_apart(net, pictures, tmp_path):
+    single = describe(net, pictures, scales=SCALES, cache=tmp_path)
+    half = describe(net, pictures, scales=SCALES, cache=tmp_path, data_type="bfloat16")
+    assert 0 < (1 - (single * half).sum(axis=1)).max() < 1e-3
+    assert len([*tmp_path.iterdir()]) == 6
+    measured = describe(net, pictures, scales=SCALES, cache=tmp_path, data_type="auto")
+    assert measured.tobytes() in (single.tobytes(), half.tobytes())
+    assert len([*tmp_path.rglob("*.rows")]) == 6  # it was one of both, and so not described again
+
+
+def test_half_precision_is_for_nets_whose_layers_follow_each_other(pictures):
+    branched = create_net("googlenet", width=1 / 16, num_classes=3, start="he")
+    with pytest.raises(TransferError, match="googlenet: is not computed in bfloat16"):
+        describe(branched, pictures, data_type="bfloat16")
+
+
+@pytest.mark.parametrize("name", ["vgg-a-lrn", "spp-net", "googlenet", "overfeat-fast", "deepc2c2"])
+def test_a_descriptor_is_as_long_as_the_layer_has_channels(name):
+    net = create_net(name, width=1 / 16, num_classes=3)
+    layer = describing_layer(net)
+    with torch.no_grad():
+        crop = torch.zeros(1, 3, net.crop, net.crop, dtype=torch.uint8)
+        assert length(net, layer) == features(net, crop, [layer])[layer].shape[1]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -177,6 +206,7 @@ def test_descriptors_that_are_no_numbers_are_named_with_their_picture(pictures):
         ({"scales": [20]}, ProtocolError, "20 px is less than the crop of vgg-a-bn, 32 px"),
         ({"scales": []}, ProtocolError, "has no scale"),
         ({"combine": "max"}, TransferError, "use 'average' or 'stack'"),
+        ({"data_type": "half"}, TransferError, "data_type 'half': is none; use auto, float32, bfloat16"),
     ],
 )
 def test_a_way_that_does_not_exist_is_refused(net, pictures, options, error, words):

@@ -60,6 +60,11 @@ def test_a_leak_is_named_and_can_be_gone_on_with(net, photos):
 
 
 def test_what_cannot_be_learned_or_known_is_named_in_one_line(net, pictures):
+    many = as_many(pictures)
+    for options, words in [({"kind": "logistic"}, "leave kind 'logistic' out"), ({"class_weight": "balanced"},
+                            "leave class_weight out")]:  # fmt: skip
+        with pytest.raises(TransferError, match=words):
+            verydeep.fit_transfer(net, many, scales=[32], **options)
     bees = pictures.only(["bee"])
     one_ant = pictures.subset([0, *range(12, 36)])
     mistakes = [

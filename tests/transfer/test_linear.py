@@ -3,6 +3,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from verydeep.errors import TransferError
@@ -38,6 +39,16 @@ def test_a_machine_is_the_minimum_of_squared_hinge_and_l2_with_a_constant_1_behi
 
         ours = np.append(found.coef_[label], found.intercept_[label])
         assert loss(ours) == pytest.approx(minimize(loss, np.zeros(9), options={"gtol": 1e-9}).fun, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_pictures_are_told_apart_by_the_same_machines_as_on_whole_descriptors(kind):
+    values, labels = blobs(3, each=9, dimensions=70)
+    ours = LinearTransfer(kind, C=5.0).fit(values, labels)
+    whole = {"svm": LinearSVC(C=5.0, random_state=0, max_iter=2000), "logistic": LogisticRegression(C=5.0)}[kind]
+    whole.fit(values, labels)
+    others, _ = blobs(3, each=20, dimensions=70, seed=1)
+    np.testing.assert_allclose(ours.decision_function(others), whole.decision_function(others), atol=2e-3)
 
 
 def test_two_classes_are_told_apart_as_by_scikit_learn():

@@ -22,7 +22,7 @@ from verydeep.studies.box_table import box_lines
 from verydeep.studies.net_tables import beside_lines, net_lines, pair
 from verydeep.studies.protocol_table import cost_ratio_lines, protocol_lines
 from verydeep.studies.tables import leaderboard
-from verydeep.studies.transfer_table import caltech_lines, voc_lines
+from verydeep.studies.transfer_table import caltech_lines, descriptor_lines, photograph_lines, voc_lines
 
 MARKED = re.compile(r"(?P<start><!-- (?P<table>[a-z]+): (?P<files>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
@@ -228,9 +228,11 @@ TABLES: Mapping[str, Callable[[Sequence[Row]], list[str]]] = {
     "comparison": comparison_lines,
     "crops": crops_lines,
     "dense": dense_lines,
+    "descriptors": descriptor_lines,
     "epochs": epoch_lines,
     "errors": error_lines,
     "leaderboard": leaderboard_lines,
+    "photographs": photograph_lines,
     "processes": process_lines,
     "serve": serve_lines,
     "shards": shard_lines,

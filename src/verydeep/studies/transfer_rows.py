@@ -137,7 +137,9 @@ def by_net(row: TransferRow, parts: Parts, seed: int, desk: Desk) -> dict[str, A
     def described(regions: Sequence[Dataset], what: str) -> Values:
         told = lambda done, of: desk.progress(what, done, of)  # noqa: E731
         cache = desk.work / "descriptors"
-        return stacked([describe_by(nets, ways, each, cache, desk.device, progress=told) for each in regions])
+        return stacked(
+            [describe_by(nets, ways, each, cache, desk.device, "float32", progress=told) for each in regions]
+        )
 
     found, machines = by_machines(row, parts, described, seed, desk)
     found["way"] = in_words(row, ways[0].scales)

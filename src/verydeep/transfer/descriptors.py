@@ -6,24 +6,26 @@ is made of length 1. Descriptors of several nets are put behind each other. Sour
 Decision: docs/decisions/111-descriptors.md.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Real
+from jaxtyping import Bool, Float32, Real
 from torch import Tensor
 
 from verydeep.data.dataset import Dataset
 from verydeep.data.duplicates import contents
 from verydeep.data.paths import printable
-from verydeep.device import choose_device, keep_pages
-from verydeep.errors import DeviceError, NetError, TransferError
-from verydeep.evaluation.average import Room, out_of_memory, testing
+from verydeep.device import DataType, choose_compute, choose_device, keep_pages
+from verydeep.errors import NetError, TransferError
+from verydeep.evaluation.average import Room, in_parts, testing
 from verydeep.evaluation.looks import group_by_shape, looks
 from verydeep.evaluation.posteriors import default_threads
 from verydeep.evaluation.protocol import Protocol, in_proportion, parse
@@ -32,12 +34,13 @@ from verydeep.nets.net import Net
 from verydeep.nets.wrap import Wrapped
 from verydeep.pictures.preset import OURS
 from verydeep.processes import processes
-from verydeep.transfer.layer import describing_layer, describing_maps
+from verydeep.transfer.layer import describer, describing_layer, describing_maps, takes_half
 from verydeep.transfer.store import Store
-from verydeep.weights.files import checksum
+from verydeep.weights.files import heading
 
 AnyNet = Net | Wrapped
 Combine = Literal["average", "stack"]
+PIECE = 2**23  # bytes
 SCALES = (256, 384, 512)  # px, for a crop of 224. Source: appendix B, for Caltech
 
 
@@ -102,6 +105,7 @@ def describe(
     mirror: bool = True,
     cache: str | Path | None = None,
     device: str | torch.device = "auto",
+    data_type: str = "auto",
     batch: int | None = None,
     memory: float | None = None,
     threads: int | None = None,
@@ -121,6 +125,8 @@ def describe(
         cache: a folder that keeps what was described, by weights, layer, scale and the pictures' content; by default
             nothing is kept.
         device: `auto` is CUDA, then MPS, then the CPU.
+        data_type: of weights and maps. `auto` is bfloat16 where half a second of measuring says that it is clearly
+            faster, and the net one of ours whose layers follow each other; else single precision.
         batch: so many crops' worth of pixels at a time; see `posteriors`.
         memory: gigabytes that views and maps may take at once; see `posteriors`.
         threads: that decode pictures meanwhile.
@@ -137,7 +143,7 @@ def describe(
     if not nets:
         raise TransferError("no net is given to describe pictures; give one or more")
     ways = [way_of(each, layer, scales, combine, mirror) for each in nets]
-    return describe_by(nets, ways, data, cache, device, batch, memory, threads, progress)
+    return describe_by(nets, ways, data, cache, device, data_type, batch, memory, threads, progress)
 
 
 def describe_by(
@@ -146,6 +152,7 @@ def describe_by(
     data: Dataset,
     cache: str | Path | None = None,
     device: str | torch.device = "auto",
+    data_type: str = "auto",
     batch: int | None = None,
     memory: float | None = None,
     threads: int | None = None,
@@ -156,7 +163,7 @@ def describe_by(
     parts = []
     for place, (net, way) in enumerate(zip(nets, ways, strict=True)):
         told = (lambda done, of, place=place: progress(place * of + done, len(nets) * of)) if progress else None
-        found = by_scale(net, data, way, hashes, cache, device, batch, memory, threads, told)
+        found = by_scale(net, data, way, hashes, cache, device, data_type, batch, memory, threads, told)
         parts.append(combined(found, way.combine))
     return stacked(parts)
 
@@ -184,6 +191,7 @@ def by_scale(
     hashes: Sequence[bytes],
     cache: str | Path | None,
     device: str | torch.device,
+    data_type: str,
     batch: int | None,
     memory: float | None,
     threads: int | None,
@@ -198,17 +206,17 @@ def by_scale(
     if where.type == "cpu":
         keep_pages()
     net.to(where)
+    computed = we.from_first(partial(computed_in, net, way.layer, where, data_type))
     views = Protocol("centre" if getattr(net, "no_score_map", "") else "dense", way.scales, way.mirror)
     preset = getattr(net, "preset", OURS)
     with testing(net), torch.inference_mode(), ExitStack() as closes:
-        crop = torch.zeros(1, 3, net.crop, net.crop, dtype=torch.uint8, device=where)
-        dimensions = describing_maps(net, crop, way.layer).shape[1]
+        dimensions = length(net, way.layer)
         values = np.zeros((len(data), len(way.scales), dimensions), np.float32)
         done = np.zeros(values.shape[:2], bool)
         stores: list[Store] = []
         if cache is not None:
             made_of = {"weights": weights_of(net), "layer": way.layer, "mirror": way.mirror, "views": views.name,
-                       "preset": str(preset), "orientation": data.orientation}  # fmt: skip
+                       "preset": str(preset), "orientation": data.orientation, "data_type": str(computed)}  # fmt: skip
             for place, scale in enumerate(way.scales):
                 stores.append(we.from_first(partial(Store, Path(cache), made_of | {"scale": scale}, dimensions)))
                 closes.enter_context(closing(stores[-1]))
@@ -220,10 +228,11 @@ def by_scale(
         for scales, images in remaining(done, way.scales):
             shown = Protocol(views.name, scales, way.mirror)
             mine = images[we.rank :: we.count]
+            maps_of = describer(net, way.layer, computed)
             seen = looks(data, shown, net.crop, threads or default_threads(), preset, mine)
             for group in group_by_shape(seen, room.pixels):
                 pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
-                found = mean_maps(net, pictures.permute(0, 3, 1, 2), way, room).float().cpu().numpy()
+                found = mean_maps(maps_of, pictures.permute(0, 3, 1, 2), way.mirror, room, net.name).cpu().numpy()
                 for look, descriptor in zip(group, found, strict=True):
                     if not np.isfinite(descriptor).all():
                         image = printable(data.images[look.image])
@@ -253,34 +262,60 @@ def remaining(done: Bool[np.ndarray, "n q"], scales: Sequence[int]) -> list[tupl
     ]  # fmt: skip
 
 
-def mean_maps(net: AnyNet, pixels: Real[Tensor, "n 3 h w"], way: Way, room: Room) -> Float[Tensor, "n d"]:
-    """The map of a layer averaged over its positions, and over view and mirror image, as many at a time as fit.
+def mean_maps(
+    maps_of: Callable[[Tensor], Tensor], pixels: Real[Tensor, "n 3 h w"], mirror: bool, room: Room, name: str
+) -> Float32[Tensor, "n d"]:
+    """Maps averaged over their positions, and over view and mirror image, of as many views at a time as fit.
 
     Raises:
         DeviceError: there is too little memory for even one view.
     """
-    height, width = pixels.shape[-2:]
-    shown = torch.cat([pixels, pixels.flip(-1)]) if way.mirror else pixels
-    found: list[Tensor] = []
-    done = 0
-    while done < len(shown):
-        views = shown[done : done + max(1, room.pixels // (height * width))]
-        try:
-            found.append(describing_maps(net, views, way.layer).mean((2, 3)))
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            if len(views) == 1:
-                problem = f"too little memory for a view of {width} × {height} px"
-                raise DeviceError(f"{net.name}: {pixels.device.type} has {problem}; use smaller scales") from error
-            room.pixels = len(views) // 2 * height * width
-            continue
-        done += len(views)
+    shown = torch.cat([pixels, pixels.flip(-1)]) if mirror else pixels
+    found = [maps.mean((2, 3), dtype=torch.float32) for _, maps in in_parts(maps_of, shown, room, name)]
     return torch.cat(found).unflatten(0, (-1, len(pixels))).mean(dim=0)
 
 
+def length(net: AnyNet, layer: str) -> int:
+    """How many numbers the descriptor of a net on its device has."""
+    if isinstance(net, Net):
+        known = {each.name: each.outputs for each in net.plan}
+        if layer in known:
+            return known[layer]
+    crop = torch.zeros(1, 3, net.crop, net.crop, dtype=torch.uint8, device=next(iter(net.state_dict().values())).device)
+    return describing_maps(net, crop, layer).shape[1]
+
+
+def computed_in(net: AnyNet, layer: str, device: torch.device, data_type: str) -> torch.dtype:
+    """The data type that the map of a layer is computed in.
+
+    Raises:
+        TransferError: there is no such data type, or the net cannot be computed in it.
+    """
+    if data_type not in get_args(DataType):
+        raise TransferError(f"data_type {data_type!r}: is none; use {', '.join(get_args(DataType))}")
+    if takes_half(net, layer):
+        return fastest(device, data_type)
+    if data_type == "bfloat16":
+        raise TransferError(
+            f"{net.name}: is not computed in bfloat16, as its layers do not follow each other; use auto"
+        )
+    return torch.float32
+
+
+@lru_cache
+def fastest(device: torch.device, data_type: str) -> torch.dtype:
+    """A data type, measured once in a process where it is left open."""
+    return choose_compute(device, cast(DataType, data_type), "channels_last").data_type
+
+
 def weights_of(net: AnyNet) -> str:
-    """A checksum of all that a net is, whatever it is called."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    """A checksum of all that a net is, whatever it is called; of pieces, by threads, since a net may have gigabytes."""
     about: list[Any] = [type(net).__name__, net.name, net.crop]
-    return checksum(tensors, str(about))
+    pieces: list[Any] = []
+    for name, tensor in sorted(net.state_dict().items()):
+        about.append(heading(name, tensor.dtype, tuple(tensor.shape)))
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        pieces += [content[start : start + PIECE] for start in range(0, len(content), PIECE)]
+    with ThreadPoolExecutor(default_threads(), thread_name_prefix="weights") as pool:
+        digests = pool.map(lambda piece: hashlib.sha256(piece).digest(), pieces)
+        return hashlib.sha256(repr(about).encode() + b"".join(digests)).hexdigest()

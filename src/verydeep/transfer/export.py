@@ -120,7 +120,7 @@ def export_model(model: Model, path: str | Path) -> float:
         for picture in noise(crop):
             pixels = picture.transpose(2, 0, 1)[None].astype(np.float32)
             (found,) = session.run(None, {"pixels": pixels})
-            due = model.posteriors(as_data(picture), device="cpu").values
+            due = model.posteriors(as_data(picture), device="cpu", data_type="float32").values
             largest = max(largest, float(np.abs(found - due).max()))
         if not largest <= SAME:
             raise TransferError(f"{path}: differs from the model by {largest:.3f} of a posterior; it was not kept")

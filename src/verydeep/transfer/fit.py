@@ -62,6 +62,7 @@ def fit_transfer(
     allow_leaks: bool = False,
     cache: str | Path | None = None,
     device: str | torch.device = "auto",
+    data_type: str = "auto",
     threads: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Transfer:
@@ -78,11 +79,12 @@ def fit_transfer(
         kind: "svm" or "logistic"; of pictures that show any number of classes only the former.
         C: what a picture's loss counts; None: chosen among `Cs` on a fifth of the training pictures.
         Cs: to choose from.
-        class_weight: None, "balanced", or a weight for each class.
+        class_weight: None, "balanced", or a weight for each class; not of pictures that show any number of classes.
         seed: which fifth.
         allow_leaks: whether to go on where a test picture is trained on, too.
         cache: a folder that keeps descriptors.
         device: `auto` is CUDA, then MPS, then the CPU.
+        data_type: in which the net is computed; see `transfer.describe`.
         threads: that decode pictures meanwhile.
         progress: called with what is described, the number of pictures done and of all.
 
@@ -96,12 +98,17 @@ def fit_transfer(
     ways = [way_of(each, layer, scales, combine, mirror) for each in nets]
     many = isinstance(train, ManyLabels)
     check_classes(train, test)
+    if many and (kind != "svm" or class_weight is not None):
+        problem = f"kind {kind!r}" if kind != "svm" else "class_weight"
+        raise TransferError(
+            f"{train.root}: shows any number of classes a picture; leave {problem} out, which is for one"
+        )
     if test is not None and not allow_leaks:
         refuse_leaks(train, test, threads or default_threads())
 
     def described(data: Dataset, what: str) -> Any:
         told = (lambda done, of: progress(what, done, of)) if progress else None
-        return describe_by(nets, ways, data, cache, device, threads=threads, progress=told)
+        return describe_by(nets, ways, data, cache, device, data_type, threads=threads, progress=told)
 
     values = described(train, "describes those to train on")
     machines: ManyMachines | LinearTransfer
@@ -119,7 +126,7 @@ def fit_transfer(
         scores = score(test, train.classes, given)
         scores |= {"data": name_of(test), "split": test.split, "images": len(test), "trained_on": len(train),
                    "classes": len(train.classes), "net": " + ".join(each.name for each in nets),
-                   "ways": [str(way) for way in ways], "kind": "svm" if many else kind, "C": chosen}  # fmt: skip
+                   "ways": [str(way) for way in ways], "kind": kind, "C": chosen}  # fmt: skip
     model = Model(
         tuple(nets), tuple(ways), tuple(train.classes), dict(train.names), weights, shift, temperature,
         {"data": name_of(train), "scores": scores},

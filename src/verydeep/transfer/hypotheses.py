@@ -22,7 +22,7 @@ from verydeep.evaluation.room import make_room
 from verydeep.pictures.preset import OURS
 from verydeep.processes import processes
 from verydeep.transfer.descriptors import AnyNet, Way
-from verydeep.transfer.layer import describing_maps
+from verydeep.transfer.layer import describer
 
 
 def largest_scores(
@@ -56,11 +56,11 @@ def largest_scores(
     Source: Wei et al. 2014, "CNN: single-label to multi-label", section 3.1.
     """
     we, where = processes(), choose_device(device)
-    net.to(where)
+    maps_of = describer(net.to(where), way.layer)
     rows, shifts = (torch.from_numpy(np.asarray(each, np.float32)).to(where) for each in (weights, shift))
 
     def best(views: Tensor) -> Float[Tensor, "n k"]:
-        cells = normalize(describing_maps(net, views, way.layer).float(), dim=1)
+        cells = normalize(maps_of(views).float(), dim=1)
         return torch.einsum("ncuv,kc->nkuv", cells, rows).amax((2, 3)) + shifts
 
     mine = range(we.rank, len(data), we.count)

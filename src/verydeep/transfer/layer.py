@@ -1,6 +1,8 @@
 """Which layer of a net describes a picture, and its map: of our nets by name, of others what their last layer takes."""
 
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,11 +11,12 @@ from torch import Tensor, nn
 
 from verydeep.errors import NetError
 from verydeep.nets.features import layer_maps
+from verydeep.nets.frozen import frozen
 from verydeep.nets.net import Net
 from verydeep.nets.onnx_file import OnnxFile
-from verydeep.nets.order import cheapest_order
+from verydeep.nets.order import is_watched
 from verydeep.nets.score_map import Slide, one_line
-from verydeep.nets.stack import Stack
+from verydeep.nets.stack import Stack, run
 from verydeep.nets.wrap import Wrapped
 
 
@@ -48,12 +51,33 @@ def describing_maps(net: Net | Wrapped, pixels: Real[Tensor, "n 3 h w"], layer: 
         return _taken(net, pixels, layer.removeprefix(BEFORE))
     names = [name for name, _ in net.named_children()]
     if isinstance(net, Stack) and layer in names:
-        maps = net.prepared(pixels)
-        for each in cheapest_order([*net.children()][: names.index(layer) + 1]):
-            maps = each(maps)
-        return maps
+        return run([*net.children()][: names.index(layer) + 1], net.prepared(pixels))
     ((_, maps),) = layer_maps(net, pixels, [layer])
     return maps
+
+
+def describer(
+    net: Net | Wrapped, layer: str, data_type: torch.dtype = torch.float32
+) -> Callable[[Real[Tensor, "n 3 h w"]], Float[Tensor, "n c u v"]]:
+    """What gives the maps of `describing_maps`, up to rounding, made ready once for many pictures.
+
+    Convolutions do the work of the normalisations behind them, where layers follow each other.
+
+    Args:
+        net: in eval mode, on its device.
+        layer: whose map it is.
+        data_type: of maps and of convolutions' weights, for a net that `takes_half`.
+    """
+    modules = dict(net.named_children())
+    if not takes_half(net, layer) or any(is_watched(each) for each in modules.values()):
+        return partial(describing_maps, net, layer=layer)
+    layers = frozen([modules[each] for each in [*modules][: [*modules].index(layer) + 1]], data_type)
+    return lambda pixels: run(layers, net.prepared(pixels).to(data_type))
+
+
+def takes_half(net: Net | Wrapped, layer: str) -> bool:
+    """Whether the map of a layer can be computed in half precision: in nets of ours whose layers follow each other."""
+    return isinstance(net, Stack) and layer in dict(net.named_children())
 
 
 class _Found(Exception):

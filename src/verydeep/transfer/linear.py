@@ -90,14 +90,18 @@ class LinearTransfer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not held.any():
             self.C_ = tried[0] if len(tried) == 1 else 1.0  # too few pictures to hold any out
         else:
+            basis = span(X[~held])
+            own, others = within(X[~held], basis), within(X[held], basis)
             for C in tried:
-                weights, shift = self._solve(X[~held], labels[~held], C)
-                scores = X[held] @ weights.T + shift
+                weights, shift = self._solve(own, labels[~held], C)
+                scores = others @ weights.T + shift
                 self.tried_[C] = mean_class_recall(labels[held], scores.argmax(axis=1))
                 if self.tried_[C] > max([-1.0, *(each for c, each in self.tried_.items() if c != C)]):
                     self.C_ = C
                     self.temperature_ = temperature(scores, labels[held]) if self.kind == "svm" else 1.0
-        self.coef_, self.intercept_ = self._solve(X, labels, self.C_)
+        basis = span(X)
+        weights, self.intercept_ = self._solve(within(X, basis), labels, self.C_)
+        self.coef_ = weights if basis is None else weights @ basis.T
         return self
 
     def decision_function(self, X: Any) -> Float64[np.ndarray, "n ..."]:
@@ -144,6 +148,19 @@ class LinearTransfer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         whole, shifts = np.zeros((len(places), X.shape[1])), np.full(len(places), -1e3)  # of classes that were not seen
         whole[seen], shifts[seen] = weights, shift
         return whole, shifts
+
+
+def span(X: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "d n"] | None:
+    """An orthonormal basis of what the rows span, where they are fewer than numbers in each; else None.
+
+    The weights of a machine with L2 lie in it, so that few pictures make a small problem of the same solution.
+    """
+    return np.linalg.qr(X.T).Q if len(X) < X.shape[1] else None
+
+
+def within(X: Float64[np.ndarray, "n d"], basis: Float64[np.ndarray, "d m"] | None) -> Float64[np.ndarray, "n _"]:
+    """The rows' coordinates in a basis."""
+    return X if basis is None else X @ basis
 
 
 def dual(shape: tuple[int, ...]) -> bool:

@@ -69,11 +69,12 @@ class Model:
         *,
         cache: str | Path | None = None,
         device: str | torch.device = "auto",
+        data_type: str = "auto",
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Float32[np.ndarray, "n d"]:
         """Descriptors as the classifier takes them: see `transfer.describe`."""
-        return describe_by(self.nets, self.ways, data, cache, device, threads=threads, progress=progress)
+        return describe_by(self.nets, self.ways, data, cache, device, data_type, threads=threads, progress=progress)
 
     def posteriors(self, data: Dataset, **how: Any) -> Posteriors:
         """What it says of each picture; `how` as for `describe`."""

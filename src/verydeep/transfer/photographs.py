@@ -21,12 +21,13 @@ from verydeep.data.open import open_dataset
 from verydeep.data.paths import printable
 from verydeep.data.table import Tabled
 from verydeep.data.voc import ManyLabels
+from verydeep.device import choose_device
 from verydeep.errors import DatasetError, TransferError
 from verydeep.evaluation.compare import paired_difference
 from verydeep.evaluation.posteriors import Remark, default_threads, ignore, name_of
 from verydeep.nets.registry import load_net
 from verydeep.nets.wrap import Wrapped
-from verydeep.transfer.descriptors import Way, describe_by, way_of
+from verydeep.transfer.descriptors import Way, computed_in, describe_by, way_of
 from verydeep.transfer.fit import check_classes, labels_among
 from verydeep.transfer.folds import Labels, folds, interval, joined, part_of
 from verydeep.transfer.linear import LinearTransfer
@@ -95,6 +96,7 @@ def transfer_photographs(
     allow_leaks: bool = False,
     cache: str | Path | None = None,
     device: str | torch.device = "auto",
+    data_type: str = "auto",
     threads: int | None = None,
     say: Remark = ignore,
     progress: Progress | None = None,
@@ -115,6 +117,7 @@ def transfer_photographs(
         allow_leaks: whether to go on where a test picture is trained on, too.
         cache: a folder that keeps descriptors.
         device: `auto` is CUDA, then MPS, then the CPU.
+        data_type: in which the net is computed; see `transfer.describe`.
         threads: that decode pictures meanwhile.
         say: told what is done, a line each; the net first.
         progress: called with what is being done, the number of pictures done and of all.
@@ -153,11 +156,13 @@ def transfer_photographs(
 
     def described(some: Dataset) -> Any:
         told = (lambda done, of: progress("describes", done, of)) if progress else None
-        return describe_by([loaded], [way], some, cache, device, threads=threads, progress=told)
+        return describe_by([loaded], [way], some, cache, device, data_type, threads=threads, progress=told)
 
+    computed = str(computed_in(loaded, way.layer, choose_device(device), data_type)).removeprefix("torch.")
     values = described(data)
     others = values if test is None else described(test)
-    say(f"{len(data)} pictures of {len(data.classes)} classes described in {time.perf_counter() - start:.1f} s: {way}")
+    took = f"{time.perf_counter() - start:.1f} s"
+    say(f"{len(data)} pictures of {len(data.classes)} classes described in {took}: {way}, {computed}")
     classifier = LinearTransfer(kind, class_weight=class_weight, seed=seed)
     which = folds(labels, groups, seed=seed)
     parts = (
@@ -176,8 +181,9 @@ def transfer_photographs(
     curve = learning_curve(classifier, values, labels, groups, others, truth, parts, clusters, seed)
     wrong = posteriors.argmax(axis=1) != truth
     row = {
-        "net": loaded.name, "weights": str(card.get("weights", net)), "way": str(way), "kind": kind, "C": classifier.C_,
-        "data": name_of(data), "split": "cross-validated" if test is None else tested.split, "folds": len(parts),
+        "net": loaded.name, "weights": str(card.get("weights", net)), "way": str(way), "data_type": computed,
+        "kind": kind, "C": classifier.C_, "data": name_of(data), "folds": len(parts),
+        "split": "cross-validated" if test is None else tested.split,
         "images": len(tested), "trained_on": len(data), "classes": len(data.classes),
         "top1_error": float(wrong.mean()), "top1_interval": list(interval(wrong, clusters)),
         "mean_class_recall": mean_class_recall(truth, posteriors.argmax(axis=1)),

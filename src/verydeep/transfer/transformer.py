@@ -29,6 +29,7 @@ class Descriptor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         mirror: whether mirror images are shown, too.
         cache: a folder that keeps what was described; None: nothing is kept.
         device: `auto` is CUDA, then MPS, then the CPU.
+        data_type: in which the net is computed; see `describe`.
         threads: that decode pictures; by default one a processor, at most eight.
 
     Attributes:
@@ -47,10 +48,11 @@ class Descriptor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         mirror: Any = True,
         cache: Any = None,
         device: Any = "auto",
+        data_type: Any = "auto",
         threads: Any = None,
     ) -> None:  # as scikit-learn has it, values are looked at when they are used
         self.net, self.layer, self.scales, self.combine, self.mirror = net, layer, scales, combine, mirror
-        self.cache, self.device, self.threads = cache, device, threads
+        self.cache, self.device, self.data_type, self.threads = cache, device, data_type, threads
 
     def fit(self, X: Any, y: Any = None) -> "Descriptor":
         """Load the nets, and find out how long their descriptors are.
@@ -85,6 +87,7 @@ class Descriptor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             mirror=self.mirror,
             cache=self.cache,
             device=self.device,
+            data_type=self.data_type,
             threads=self.threads,
         )
 
