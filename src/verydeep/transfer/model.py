@@ -20,6 +20,7 @@ from verydeep.transfer.descriptors import AnyNet, Combine, Way, describe_by, wei
 from verydeep.weights.files import load, save
 
 FILE = "transfer.safetensors"  # of a model's folder: the classifier, and a card with all the rest
+FEW = 100  # pictures, which are predicted before a measurement of data types would end
 KIND = "transfer 1"  # what the card says it is, with the version of its layout
 
 
@@ -100,7 +101,8 @@ class Model:
     ) -> Iterator[Prediction]:
         """What pictures are taken for: files, folders, or `-` for standard input; see `evaluation.predict`."""
         pictures = open_files(paths, self.classes)
-        return answers(pictures, lambda some: self.posteriors(some, device=device, threads=threads), count)
+        how = {"device": device, "threads": threads, "data_type": "auto" if len(pictures) > FEW else "float32"}
+        return answers(pictures, lambda some: self.posteriors(some, **how), count)
 
     def export(self, path: str | Path) -> float:
         """Write it to one ONNX file: see `transfer.export`."""
