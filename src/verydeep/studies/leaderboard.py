@@ -74,8 +74,9 @@ def share_of_peak(runs: list[dict[str, Any]]) -> float | None:
 
 
 def keep_standings(study: Study, results: Results) -> None:
-    """Write the rows beside a study's other results."""
-    write_json(results.folder / "leaderboard.json", list(standings(study, results)))
+    """Write the rows beside a study's other results, if it has a leaderboard."""
+    if "leaderboard" in study.tables:
+        write_json(results.folder / "leaderboard.json", list(standings(study, results)))
 
 
 def main(folder: str, file: str) -> None:

@@ -109,13 +109,12 @@ def reproduce(
                 break
             try:
                 bench.do(step, say, show, progress)
+                we.from_first(partial(keep_standings, bench.study, bench.results))
             except Exception as error:  # a mistake that can be mended, or a bug: the others go on first
                 if we.count > 1:
                     raise  # since the other processes wait for this one
                 failed[step.job] = error
                 say(f"{step.job} failed: {error}")
-    if "leaderboard" in bench.study.tables:
-        we.from_first(partial(keep_standings, bench.study, bench.results))
     report_failures(bench, failed)
     say(f"{bench.results.folder}: {remaining(bench.plan())}")
     return ErrorTable(bench.results.all_rows())
