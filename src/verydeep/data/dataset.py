@@ -125,9 +125,13 @@ class Dataset(ABC):
 class PictureFiles(Dataset):
     """Pictures in files of their own, `images` being their paths inside `root`."""
 
+    def inside(self, index: int) -> str:
+        """The path of the picture's file inside `root`."""
+        return self.images[index]
+
     def path(self, index: int) -> Path:
         """The picture's file."""
-        return self.root / self.images[index]
+        return Path(self._file(index))
 
     def encoded(self, index: int) -> bytes:
         """The bytes of the picture's file."""
@@ -169,14 +173,17 @@ class PictureFiles(Dataset):
 
     def _read(self, index: int, limit: int) -> bytes:
         try:
-            with self.path(index).open("rb", buffering=0) as file:
+            with open(self._file(index), "rb", buffering=0) as file:  # noqa: PTH123 - a name, no Path
                 return file.read(limit)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise PictureError(f"{self._shown(index)}: cannot be read ({reason}); remove it or copy it again") from None
 
     def _shown(self, index: int) -> str:
-        return printable(str(self.path(index)))
+        return printable(self._file(index))
+
+    def _file(self, index: int) -> str:
+        return os.path.join(self.root, self.inside(index))  # noqa: PTH118 - a fifth of the time that pathlib takes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

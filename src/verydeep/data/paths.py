@@ -42,5 +42,7 @@ class Paths(Sequence[str]):
 
 def printable(path: str) -> str:
     r"""The path as one line that any terminal takes: what is not UTF-8 and what is not printed is written as \\x.. ."""
+    if path.isprintable():  # nearly all are
+        return path
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

@@ -10,7 +10,7 @@ from verydeep.data.dataset import Dataset
 from verydeep.data.uses import Bad, Made, Use, Views, generator
 from verydeep.errors import PictureError
 from verydeep.pictures.colour import RGBShift
-from verydeep.pictures.crop import crop_rescaled, crop_resized, source_window
+from verydeep.pictures.crop import source_window, take
 from verydeep.pictures.resize import rescaled_size
 from verydeep.pictures.views import View, random_crop, random_resized_crop
 
@@ -72,36 +72,32 @@ class TrainingViews(Views):
         side = side or self.crop
         smallest_side = int(generator.integers(*self.smallest_side, endpoint=True))
         shift = self.rgb_shift.draw(generator, self.sigma) if self.rgb_shift else np.zeros(3, np.float32)
-        views: list[View] = []
+        least = ceil(self.crop / self.area[0] ** 0.5) if self.random_resized else smallest_side
+        source, drawn_for = View(0, 0, 0, 0), (0, 0)
         numbers: tuple[float, ...] = ()
 
         def draw(height: int, width: int) -> int:
             """Draw the view of a picture of this size, and say how many of its rows that needs."""
-            nonlocal numbers
+            nonlocal source, numbers, drawn_for
+            drawn_for = height, width
             if self.random_resized:
-                source = view = self._mirrored(random_resized_crop(height, width, generator, self.area))
+                source = replace(self._mirrored(random_resized_crop(height, width, generator, self.area)), side=side)
             else:
                 try:
                     rescaled_height, rescaled_width = rescaled_size(height, width, smallest_side)
                 except PictureError as error:  # which knows no names
                     raise PictureError(f"{dataset.images[index]}: {error}") from None
                 view, numbers = self.window(index, rescaled_height, rescaled_width, generator)
-                source = source_window(height, width, smallest_side, view)
-            views.append(view)
+                source = source_window(height, width, smallest_side, view, side)
             return source.top + source.height
 
-        # The smallest window of random area has still as many pixels as a crop.
-        least = ceil(self.crop / self.area[0] ** 0.5) if self.random_resized else smallest_side
-        if self.coarse_decode:
+        if self.coarse_decode:  # the smallest window of random area has still as many pixels as a crop
             picture = dataset.picture(index, at_least=least, fast=True, rows=draw)
         else:
             picture = dataset.picture(index)
-        if not views:  # it had to be decoded whole
-            height, width, _ = picture.shape
-            draw(height, width)
-        if self.random_resized:
-            return crop_resized(picture, views[0], side), shift, numbers
-        return crop_rescaled(picture, smallest_side, replace(views[0], side=side)), shift, numbers
+        if drawn_for != picture.shape[:2]:  # it had to be decoded whole
+            draw(*picture.shape[:2])
+        return take(picture, source), shift, numbers
 
     def fill(self, dataset: Dataset, indices: Int64[np.ndarray, " n"], use: Use, made: Made) -> Bad:
         """One picture after the other: see `Views.fill`."""

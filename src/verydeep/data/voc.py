@@ -77,9 +77,9 @@ class Persons(ManyLabels):
         box = b"" if self.boxes is None else self.boxes[index].astype("<i8").tobytes()
         return hashlib.sha256(super().content(index) + box).digest()
 
-    def path(self, index: int) -> Path:
-        """The picture's file; the name has the person's number behind it."""
-        return self.root / self.images[index].rpartition("#")[0]
+    def inside(self, index: int) -> str:
+        """The path of the picture's file; the name has the person's number behind it."""
+        return self.images[index].rpartition("#")[0]
 
     def _part(self, chosen: Int64[np.ndarray, " k"]) -> dict[str, Any]:
         return super()._part(chosen) | {"boxes": None if self.boxes is None else self.boxes[chosen]}

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from torch import Tensor
 from torch.nn import functional
 
 from verydeep.errors import PictureError
@@ -33,8 +34,11 @@ def resize(picture: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt
     """The picture at another size, by a triangle filter as wide as what an output pixel covers."""
     if picture.shape[:2] == (height, width):
         return picture
-    if not (picture.flags.c_contiguous and picture.flags.writeable):  # torch takes no other without complaint
-        picture = picture.copy()
-    pixels = torch.from_numpy(picture)[None].permute(0, 3, 1, 2)  # n 3 h w; only so does torch see channels_last memory
+    pixels = as_tensor(picture)[None].permute(0, 3, 1, 2)  # n 3 h w; only so does torch see channels_last memory
     resized = functional.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
     return resized.permute(0, 2, 3, 1)[0].numpy()
+
+
+def as_tensor(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[Tensor, "h w 3"]:
+    """The picture for torch, which takes no window of another and nothing read-only without complaint: a copy then."""
+    return torch.from_numpy(picture if picture.flags.c_contiguous and picture.flags.writeable else picture.copy())
