@@ -9,10 +9,13 @@ import pytest
 from verydeep.errors import StudyError
 from verydeep.nets.layers import count_training_operations
 from verydeep.nets.registry import NETS
+from verydeep.studies.findings import Effect, try_findings
 from verydeep.studies.leaderboard import standings
+from verydeep.studies.pages import fill
 from verydeep.studies.reproduce import prepare, reproduce
 from verydeep.studies.study import read_study
-from verydeep.studies.tables import sheets
+from verydeep.studies.study_report import say_effect
+from verydeep.studies.tables import points, sheets, start_of
 
 STUDY = """
 title = "A small leaderboard"
@@ -53,6 +56,11 @@ tests = ["centre@224"]
 
 [fusions.both]
 of = ["fast shifts", "plain centre@224"]
+
+[findings.depth]
+claim = "Depth helps"
+source = "section 4.1"
+pairs = [["deep centre@224", "plain centre@224"]]
 """
 
 
@@ -125,7 +133,32 @@ def test_the_board_has_the_ten_of_2014_and_ours_by_accuracy(bench):
     assert ranks == [str(rank) for rank in range(1, 11)]
     assert len(sheet.rows) == 15
     assert {row[1] for row in sheet.rows[-5:]} == {"centre@32", "shifts@32", "mean of 2"}  # nets of noise come last
-    assert "±" in next(row for row in sheet.rows if row[0].startswith("fast"))[2]
+    row = next(row for row in sheet.rows if row[0].startswith("fast"))
+    assert (row[0], row[5]) == ("fast: cifar-fast, float32", "1")
+    assert "±" in row[2]
+    assert "interviews" in sheet.note
+    assert "nagadomi" in sheet.note
+
+
+def test_a_page_has_the_leaderboard_and_the_findings_of_a_study(bench):
+    root = bench.results.folder.parent
+    (root / "board.json").write_text(json.dumps(list(standings(bench.study, bench.results))))
+    page = fill("<!-- leaderboard: board.json -->\n<!-- end -->\n<!-- findings: results -->\n<!-- end -->", root)
+    assert "| 10. Gil Levi | Kaggle 2014 | 93.00–94.15 |  |  |  |  |" in page
+    assert page.count("\nOurs on ") == 1
+    effect = try_findings(bench.study, bench.results)["depth"].effects[0]
+    assert f"| Depth helps | deep centre@224 – plain centre@224 |  | {points(effect.difference)} |" in page
+    assert fill("<!-- findings: nowhere -->\n<!-- end -->", root) == (
+        "<!-- findings: nowhere -->\n*Not measured yet: nowhere.*\n<!-- end -->"
+    )
+    assert say_effect(Effect("deep", "plain", None, "not resolved"), "top-1 error") == (
+        "deep against plain: the paper has no figure."
+    )
+
+
+def test_a_start_by_the_authors_own_law_has_a_name(bench):
+    assert start_of(bench.study, "fast") == "the authors' own"
+    assert start_of(bench.study, "deep") == "He, from plain"
 
 
 def test_runs_that_take_days_are_left_out_until_they_are_asked_for(tmp_path):

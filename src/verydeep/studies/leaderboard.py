@@ -54,8 +54,14 @@ def standing(study: Study, results: Results, name: str, protocol: str, runs: lis
         "epochs": sum(len(each["epochs"]) for each in chains[0]),
         "parameters": sum(each["parameters"] for each in trained[0]),
         "data_type": first["environment"].get("data_type", ""),
-        "machine": f"{first['environment'].get('machine', '')}, {first['environment'].get('threads', '')} threads",
+        "machine": machine_and_threads(first["environment"]),
     }
+
+
+def machine_and_threads(environment: dict[str, Any]) -> str:
+    """What a run was trained on, in words."""
+    threads = environment.get("threads", "")
+    return f"{environment.get('machine', '')}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def with_starts(study: Study, run: str) -> list[str]:

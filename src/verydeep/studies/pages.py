@@ -19,9 +19,11 @@ from verydeep.errors import VerydeepError
 from verydeep.evaluation.error_table import ErrorTable
 from verydeep.nets.registry import NETS
 from verydeep.studies.box_table import box_lines
+from verydeep.studies.findings import try_findings
 from verydeep.studies.net_tables import beside_lines, net_lines, pair
 from verydeep.studies.protocol_table import cost_ratio_lines, protocol_lines
-from verydeep.studies.tables import leaderboard
+from verydeep.studies.results import Results
+from verydeep.studies.tables import finding_sheet, leaderboard, machine_of
 from verydeep.studies.transfer_table import caltech_lines, descriptor_lines, photograph_lines, voc_lines
 
 MARKED = re.compile(r"(?P<start><!-- (?P<table>[a-z]+): (?P<files>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -39,14 +41,17 @@ def fill(page: str, root: Path) -> str:
     def table(marked: re.Match[str]) -> str:
         if marked["table"] in COUNTED:
             return marked["start"] + "\n".join(COUNTED[marked["table"]](marked["files"].split())) + "\n" + marked["end"]
-        if marked["table"] not in TABLES:
-            known = ", ".join((*TABLES, *COUNTED))
+        if marked["table"] not in TABLES.keys() | KEPT.keys():
+            known = ", ".join((*TABLES, *KEPT, *COUNTED))
             raise VerydeepError(f"a page asks for a table {marked['table']!r}; write one of {known}")
         files = [root / name for name in marked["files"].split()]
         missing = [name for name, file in zip(marked["files"].split(), files, strict=True) if not file.exists()]
         if missing:
             return f"{marked['start']}*Not measured yet: {', '.join(missing)}.*\n{marked['end']}"
-        lines = TABLES[marked["table"]]([row for file in files for row in read_rows(file)])
+        if marked["table"] in KEPT:
+            lines = [line for folder in files for line in KEPT[marked["table"]](folder)]
+        else:
+            lines = TABLES[marked["table"]]([row for file in files for row in read_rows(file)])
         return marked["start"] + "\n".join(lines) + "\n" + marked["end"]
 
     return MARKED.sub(table, page)
@@ -212,9 +217,18 @@ def shard_lines(rows: Sequence[Row]) -> list[str]:
 def leaderboard_lines(rows: Sequence[Row]) -> list[str]:
     """Nets for CIFAR-10 among the first ten of 2014."""
     sheet = leaderboard(rows)
-    return [*sheet.markdown(), "", sheet.note, "", *dict.fromkeys(f"Ours on {row['machine']}." for row in rows)]
+    return [*sheet.markdown(), "", sheet.note, "", *dict.fromkeys(f"Ours on {machine_of(row)[0]}." for row in rows)]
 
 
+def finding_lines(folder: Path) -> list[str]:
+    """What the findings of a study came to, pair by pair."""
+    results = Results(folder)
+    sheet = finding_sheet(try_findings(results.study(), results))
+    return [*sheet.markdown(), "", sheet.note]
+
+
+# Tables of what a study keeps in its folder, which stands in place of files.
+KEPT: Mapping[str, Callable[[Path], list[str]]] = {"findings": finding_lines}
 # Tables by arithmetic, of the nets that stand in place of files.
 COUNTED: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
     "nets": net_lines,

@@ -10,6 +10,7 @@ from PIL import Image
 from verydeep.errors import StudyError
 from verydeep.localisation.draw import TEXT
 from verydeep.studies.findings import Effect, Tried, try_findings
+from verydeep.studies.leaderboard import machine_and_threads
 from verydeep.studies.plan import jobs, plan, remaining
 from verydeep.studies.plots import Plot, plots
 from verydeep.studies.report import thumbnail, write_page, write_report
@@ -89,7 +90,7 @@ def say_effect(effect: Effect, error: str) -> str:
     pair = f"{effect.first} against {effect.second}"
     theirs = f"the paper has {points(effect.published)}" if effect.published is not None else "the paper has no figure"
     if effect.difference is None:
-        return f"{pair}: {theirs} points of {error}."
+        return f"{pair}: {theirs}{'' if effect.published is None else f' points of {error}'}."
     return (
         f"{pair}: {points(effect.difference)} points of {error} ({interval(effect)}; {effect.images:,} pictures, "
         f"{effect.seeds} {'seed' if effect.seeds == 1 else 'seeds'}); {theirs}. "
@@ -125,7 +126,7 @@ def describe_runs(study: Study, results: Results) -> list[dict[str, Any]]:
             **{key: run[key] for key in ("net", "starts_from", "images", "seconds")},
             "epochs": len(run["epochs"]),
             "loss": run["epochs"][-1]["loss"],
-            "machine": f"{run['environment'].get('machine', '')}, {run['environment'].get('threads', '')} threads",
+            "machine": machine_and_threads(run["environment"]),
         }
         for job, run in done
     ]
