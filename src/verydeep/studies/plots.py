@@ -226,7 +226,7 @@ def draw_costs(axes: Axes, found: Mapping[str, Sequence[tuple[float, float]]]) -
             axes.annotate(name, (xs[-1], ys[-1]), (4, 0), textcoords="offset points", va="center", fontsize=7,
                           color=f"C{place % 4}")  # fmt: skip
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))  # more of them run into each other
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("million multiply-adds a picture")
