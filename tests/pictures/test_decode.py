@@ -1,6 +1,8 @@
 import io
+import os
 import re
 import struct
+import subprocess
 import sys
 import time
 import warnings
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from verydeep.errors import PictureError
-from verydeep.pictures.decode import decode, read_size
+from verydeep.pictures.decode import allowed_megapixels, decode, read_size
 
 FORMATS = {  # file → Pillow's name of the format, how it is written
     "baseline.jpg": ("JPEG", {"quality": 90}),
@@ -323,7 +325,7 @@ def bombs(valid, encode):
 @pytest.mark.parametrize("read", [decode, read_size])
 def test_bombs_are_refused_by_their_header(bombs, format, read):
     with pytest.raises(
-        PictureError, match=r"^a: 500\d\dx500\d\d are 250\d megapixels, the limit is 250; raise max_meg"
+        PictureError, match=r"^a: 500\d\dx500\d\d are 250\d megapixels, the limit is 250; remove it or set"
     ):
         read(bombs[format], name="a")
 
@@ -340,10 +342,25 @@ def test_refusing_a_bomb_takes_no_memory(bombs):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000  # kB, of 7,500,000 a picture
 
 
+def test_the_limit_of_all_commands_is_settable():
+    command = [sys.executable, "-c", "from verydeep.pictures.decode import MAX_MEGAPIXELS; print(MAX_MEGAPIXELS)"]
+    for environment, limit in ({}, "250.0"), ({"VERYDEEP_MAX_MEGAPIXELS": "0.5"}, "0.5"):
+        found = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == limit
+
+
+@pytest.mark.parametrize("said", ["", "much", "0", "-1", "nan"])
+def test_a_limit_that_is_no_number_of_megapixels_is_refused(said):
+    with pytest.raises(PictureError, match="VERYDEEP_MAX_MEGAPIXELS: '.*' is not a number of megapixels"):
+        allowed_megapixels(said)
+
+
 def test_the_limit_is_settable(valid):
     assert decode(valid["plain.png"], max_megapixels=0.0048).shape == (60, 80, 3)
     with pytest.raises(PictureError, match=r"80x60 are 0\.0048 megapixels, the limit is 0\.0047"):
         decode(valid["plain.png"], max_megapixels=0.0047)
+    with pytest.raises(PictureError, match=r"a\.png: .* remove it or set VERYDEEP_MAX_MEGAPIXELS$"):
+        decode(valid["plain.png"], max_megapixels=0.0047, name="a.png")
     # Beyond the limit that Pillow has for the whole process too.
     assert read_size(png(20_000, 15_000, 8, 2, b""), max_megapixels=300.0) == (15_000, 20_000)
 

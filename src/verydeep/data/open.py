@@ -43,7 +43,7 @@ def open_dataset(
         split: "train", "val" or "test"; VOC also has "trainval". CIFAR's test split stands in for "val". Caltech, and
             class folders without split folders, are one split, "all", whatever is asked.
         kind: the format, where it is not to be recognised: a key of `OPEN`.
-        max_megapixels: pictures beyond it are refused.
+        max_megapixels: pictures beyond it are refused; by default 250, or the environment's VERYDEEP_MAX_MEGAPIXELS.
 
     Raises:
         DatasetError: there is nothing, or nothing of a known format, or it is damaged; or it lacks the split.

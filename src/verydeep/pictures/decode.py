@@ -1,6 +1,8 @@
 """Encoded bytes → a picture, whatever the format; every failure is one PictureError that names the picture."""
 
 import io
+import math
+import os
 import re
 from collections.abc import Callable
 from typing import Literal
@@ -21,7 +23,25 @@ from PIL import (
 from verydeep.errors import PictureError
 from verydeep.pictures.jpeg import START, JPEGDamage, Rows, decode_jpeg, read_header
 
-MAX_MEGAPIXELS = 250.0  # more is taken for a decompression bomb
+
+def allowed_megapixels(said: str) -> float:
+    """The number that `VERYDEEP_MAX_MEGAPIXELS` says, if it is one.
+
+    Raises:
+        PictureError: it is not.
+    """
+    try:
+        limit = float(said)
+    except ValueError:
+        limit = math.nan
+    if not limit > 0:
+        raise PictureError(f"VERYDEEP_MAX_MEGAPIXELS: {said!r} is not a number of megapixels; write such as 400")
+    return limit
+
+
+# More is taken for a decompression bomb. It belongs to a machine and its memory, not to an experiment, so that what sets
+# it for every command is the environment.
+MAX_MEGAPIXELS = allowed_megapixels(os.environ.get("VERYDEEP_MAX_MEGAPIXELS", "250"))
 Orientation = Literal["apply", "ignore"]
 
 
@@ -44,7 +64,8 @@ def decode(
         encoded: the bytes of a JPEG, PNG, WebP, GIF, BMP, TIFF or (by the extra `heic`) HEIC file.
         name: what errors call the picture.
         orientation: whether the EXIF orientation turns the picture. HEIC always comes upright.
-        max_megapixels: more are refused from the header alone, before memory is taken for them.
+        max_megapixels: more are refused from the header alone, before memory is taken for them; 250, or what the
+            environment's VERYDEEP_MAX_MEGAPIXELS says.
         at_least: allows a JPEG to be decoded at a half, a quarter or an eighth of its size, as long as its smallest
             side stays this long, px. For training only.
         fast: leaves the colours of a JPEG at the lower resolution that most are stored at, instead of interpolating
@@ -172,7 +193,9 @@ def _check_size(height: int, width: int, max_megapixels: float, name: str) -> No
         raise PictureError(f"{name}: is {width}x{height} px, so has no pixels; remove it")
     if height * width > max_megapixels * 1e6:
         megapixels = f"{width}x{height} are {height * width / 1e6:.4g} megapixels"
-        raise PictureError(f"{name}: {megapixels}, the limit is {max_megapixels:g}; raise max_megapixels or remove it")
+        raise PictureError(
+            f"{name}: {megapixels}, the limit is {max_megapixels:g}; remove it or set VERYDEEP_MAX_MEGAPIXELS"
+        )
 
 
 def _cannot_be_decoded(name: str, error: Exception) -> PictureError:
