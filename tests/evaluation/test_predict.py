@@ -48,6 +48,12 @@ def test_a_bad_picture_is_named_and_the_others_are_answered(net, tmp_path):
     assert "missing.png: cannot be read" in answers[-1].error
 
 
+def test_a_file_is_called_as_it_was_given(net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (answer,) = predict(net, ["missing.png"], device="cpu")
+    assert answer.error.startswith("missing.png: cannot be read")
+
+
 def test_an_answer_does_not_depend_on_the_pictures_beside_it(net, tmp_path):
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(encoded(number)[0])

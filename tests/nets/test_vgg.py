@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 import torchvision
@@ -226,6 +229,15 @@ def test_what_is_not_a_crop_is_refused_in_one_line(narrow, pixels):
         net(pixels(1, 96))
     with pytest.raises(NetError, match="vgg-a: 100 × 63 px is less than its crop, 64 px; rescale the picture"):
         net.score_map(pixels(1, 63, 100))
+
+
+@pytest.mark.slow  # in a process of its own, without the tests' check of shapes
+@pytest.mark.parametrize("shape", ["3, 64, 64", "1, 1, 64, 64"])
+def test_what_is_no_batch_of_pictures_is_refused_in_one_line(shape):
+    code = f"import torch, verydeep; verydeep.create_net('vgg-a', width=0.05, crop=64)(torch.zeros({shape}))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    wanted = f"vgg-a: pixels are {shape.replace(', ', ' × ')}; give n × 3 × height × width, RGB"
+    assert ended.stderr.splitlines()[-1].endswith(wanted)
 
 
 TORCHVISION = {"vgg-a": "vgg11", "vgg-b": "vgg13", "vgg-d": "vgg16", "vgg-e": "vgg19"}

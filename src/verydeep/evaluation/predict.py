@@ -52,6 +52,9 @@ class LooseFiles(PictureFiles):
             return self.standard_input if limit < 0 else self.standard_input[:limit]
         return super()._read(index, limit)
 
+    def _file(self, index: int) -> str:
+        return self.images[index]  # as it was given
+
 
 def predict(
     net: Net,

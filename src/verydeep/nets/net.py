@@ -142,7 +142,10 @@ class Net(nn.Module, OnHub):
         raise NetError(f"{self.name}: has no last pool before its last layers to lay at every offset; use dense")
 
     def check_side(self, pixels: Real[Tensor, "n 3 h w"]) -> None:
-        """Refuse pictures that hold no crop."""
+        """Refuse pictures that hold no crop, and what is no batch of pictures."""
+        if pixels.ndim != 4 or pixels.shape[1] != 3:
+            shape = " × ".join(map(str, pixels.shape))
+            raise NetError(f"{self.name}: pixels are {shape}; give n × 3 × height × width, RGB")
         if min(pixels.shape[-2:]) < self.crop:
             height, width = pixels.shape[-2:]
             raise NetError(
