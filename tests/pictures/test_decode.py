@@ -351,7 +351,7 @@ def test_the_limit_of_all_commands_is_settable():
 
 @pytest.mark.parametrize("said", ["", "much", "0", "-1", "nan"])
 def test_a_limit_that_is_no_number_of_megapixels_is_refused(said):
-    with pytest.raises(PictureError, match="VERYDEEP_MAX_MEGAPIXELS: '.*' is not a number of megapixels"):
+    with pytest.raises(PictureError, match=r"VERYDEEP_MAX_MEGAPIXELS: '.*' is not a number of megapixels"):
         allowed_megapixels(said)
 
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from verydeep.errors import VerydeepError
+from verydeep.nets.registry import load_own_net
 from verydeep.studies.pages import fill, main
 
 ROW = {
@@ -20,6 +21,7 @@ ROW = {
 
 def test_the_table_stands_between_its_marks_and_the_rest_is_left_alone(tmp_path):
     rows = [ROW, {**ROW, "protocol": "centre@64"}, {**ROW, "net": "vgg-d", "scales": [56, 64, 72]}]
+    rows += [{**ROW, "net": "vgg-a-bn"}, {**ROW, "classes": 10}]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     filled = fill("before\n<!-- errors: rows.json -->\nold\n<!-- end -->\nafter\n", tmp_path)
     assert filled.splitlines() == [
@@ -30,10 +32,20 @@ def test_the_table_stands_between_its_marks_and_the_rest_is_left_alone(tmp_path)
         "| vgg-a | tiny-imagenet | dense@64 | 10,000 | 45.7 (44.7–46.7) | 21.0 (20.2–21.8) | 29.6 / 10.4 |",
         "| vgg-a | tiny-imagenet | centre@64 | 10,000 | 45.7 (44.7–46.7) | 21.0 (20.2–21.8) |  |",
         "| vgg-d | tiny-imagenet | dense@64 | 10,000 | 45.7 (44.7–46.7) | 21.0 (20.2–21.8) | 24.8 / 7.5 |",
+        "| vgg-a-bn | tiny-imagenet | dense@64 | 10,000 | 45.7 (44.7–46.7) | 21.0 (20.2–21.8) | 29.6 / 10.4 |",
+        "| vgg-a | tiny-imagenet | dense@64 | 10,000 | 45.7 (44.7–46.7) | 21.0 (20.2–21.8) |  |",
         "<!-- end -->",
         "after",
     ]
     assert fill(filled, tmp_path) == filled
+
+
+def test_the_bundled_net_is_said_by_its_card(tmp_path):
+    net, card = load_own_net("tiny-imagenet")
+    minutes = f"{card['epochs']} epochs in {card['training_seconds'] / 60:.0f} minutes."
+    said = fill("<!-- card: tiny-imagenet -->\n<!-- end -->", tmp_path).splitlines()[1]
+    assert said.startswith(f"`tiny-imagenet` is {net.name}, ")
+    assert said.endswith(minutes)
 
 
 def test_protocols_stand_side_by_side_with_the_choice_below(tmp_path):

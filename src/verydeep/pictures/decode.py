@@ -39,8 +39,8 @@ def allowed_megapixels(said: str) -> float:
     return limit
 
 
-# More is taken for a decompression bomb. It belongs to a machine and its memory, not to an experiment, so that what sets
-# it for every command is the environment.
+# More is taken for a decompression bomb. It belongs to a machine and its memory, not to an experiment, so it is the
+# environment that sets it, for every command.
 MAX_MEGAPIXELS = allowed_megapixels(os.environ.get("VERYDEEP_MAX_MEGAPIXELS", "250"))
 Orientation = Literal["apply", "ignore"]
 
