@@ -14,7 +14,7 @@ def reproduce(
         str,
         Argument(
             metavar="STUDY",
-            help="digits, tiny, paper, localisation-tiny, transfer-tiny, stall, overfit, … or a TOML file.",
+            help="digits, tiny, paper, cifar10, localisation-tiny, transfer-tiny, stall, … or a TOML file.",
             show_default=False,
         ),
     ],
