@@ -29,7 +29,7 @@ def read_header(encoded: bytes) -> tuple[int, int, str] | None:
 
 
 def decode_jpeg(
-    encoded: bytes | bytearray, header: tuple[int, int, str], at_least: int | None, fast: bool, rows: Rows | None
+    encoded: bytes, header: tuple[int, int, str], at_least: int | None, fast: bool, rows: Rows | None
 ) -> np.ndarray | None:
     """The pixels as they lie in the file, or None where Pillow is to try: CMYK, rare forms, harmless blemishes.
 
@@ -53,8 +53,7 @@ def decode_jpeg(
     if rows is not None and colours not in CMYK and (place := _place_of_height(encoded)) is not None:
         # Interpolated colours reach two rows further.
         needed = min(height, (rows(scaled_height, scaled_width) + 2) * divisor)
-        encoded = bytearray(encoded)
-        encoded[place : place + 2] = needed.to_bytes(2, "big")
+        encoded = b"".join((encoded[:place], needed.to_bytes(2, "big"), memoryview(encoded)[place + 2 :]))
     picture = np.empty((scaled_height, scaled_width, 4 if colours in CMYK else 3), np.uint8)
     try:
         simplejpeg.decode_jpeg(
@@ -92,7 +91,7 @@ def _place_of_height(encoded: bytes) -> int | None:
     return None
 
 
-def _is_padding(encoded: bytes | bytearray, warning: str) -> bool:
+def _is_padding(encoded: bytes, warning: str) -> bool:
     """Whether the bytes that libjpeg skipped are zeros before the end of the picture, as some cameras write them."""
     skipped = SKIPPED.search(warning)
     if skipped is None:
