@@ -10,12 +10,22 @@ from hypothesis import strategies as st
 from verydeep.errors import PictureError
 from verydeep.evaluation.looks import Look, ahead, group_by_shape, looks, order_by_shape
 from verydeep.evaluation.protocol import parse
+from verydeep.nets.canvas import roomy
 
 SHAPES = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), max_size=60)
 
 
 def views(shapes):
     return [Look(i, 1.0, np.zeros((*shape, 3), np.uint8)) for i, shape in enumerate(shapes)]
+
+
+@given(shapes=SHAPES, step=st.integers(1, 4))
+def test_groups_of_one_canvas_hold_every_view_once_and_none_that_is_larger(shapes, step):
+    groups = list(group_by_shape(views(shapes), 80, step=step))
+    assert sorted(look.image for group in groups for look in group) == list(range(len(shapes)))
+    for group in groups:
+        (canvas,) = {roomy(*look.picture.shape[:2], step) for look in group}
+        assert len(group) == 1 or len(group) * canvas[0] * canvas[1] <= 80
 
 
 @given(shapes=SHAPES, pixels=st.integers(1, 80), pending=st.integers(1, 4))

@@ -104,13 +104,19 @@ def test_a_leak_is_named_and_can_be_gone_on_with(photos, file, tmp_path):
          "file,label,split", "class c is tested and was never trained"),
         (["ant/00.png,a,train,x", "ant/01.png,a,train,", "bee/00.png,b,train,", "bee/01.png,b,train,",
           "ant/02.png,a,test,x"], "file,label,split,group", "group x is in train and in test; put it in one"),
-        (["ant/00.png,a", "ant/01.png,a", "bee/00.png,b", "bee/01.png,"], "file,label", "without a label"),
+        (["ant/00.png,a", "ant/01.png,a", "bee/00.png,b", "bee/01.png,"], "file,label",
+         r"1 training pictures without a label, the first .*bee/01.png; label them"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_learned_is_said_in_one_line(photos, file, tmp_path, lines, columns, words):
     with pytest.raises(TransferError, match=words) as caught:
         learn(table(tmp_path / "t.csv", photos, lines, columns), file)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_classifier_is_said_before_a_picture_is_looked_at(file, tmp_path):
+    with pytest.raises(TransferError, match=r"kind 'tree': is no linear classifier; use 'svm' or 'logistic'"):
+        learn(tmp_path / "nowhere", file, kind="tree")
 
 
 def point(images, wrong):

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from verydeep.errors import DeviceError, NetError
 from verydeep.evaluation.protocol import Positions
+from verydeep.nets.canvas import Canvas
 from verydeep.pictures.views import Seen
 
 T = TypeVar("T")
+Views = TypeVar("Views", Real[Tensor, "n 3 h w"], Canvas)
 
 
 @runtime_checkable
@@ -153,10 +155,8 @@ def fine_score_map(net: Net) -> Callable[[Tensor], Tensor]:
     return found
 
 
-def in_parts(
-    function: Callable[[Tensor], T], pixels: Real[Tensor, "n 3 h w"], room: Room, name: str
-) -> Iterator[tuple[Real[Tensor, "m 3 h w"], T]]:
-    """Views of one shape, as many at a time as there is room for, and what a function makes of them.
+def in_parts(function: Callable[[Views], T], pixels: Views, room: Room, name: str) -> Iterator[tuple[Views, T]]:
+    """Views of one shape, or on one canvas, as many at a time as there is room for, and what a function makes of them.
 
     Args:
         function: of views.

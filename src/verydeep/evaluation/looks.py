@@ -20,6 +20,7 @@ from verydeep.data.dataset import Dataset
 from verydeep.data.paths import printable
 from verydeep.errors import PictureError
 from verydeep.evaluation.protocol import Positions, Protocol
+from verydeep.nets.canvas import roomy
 from verydeep.pictures.crop import take
 from verydeep.pictures.preset import OURS, Preset
 from verydeep.pictures.views import Seen
@@ -50,16 +51,10 @@ class Look:
     seen: Seen = "everywhere"
     smallest_side: int = 0
 
-    @property
-    def shape(self) -> Shape:
-        """What views in one batch have in common."""
-        return (*self.picture.shape[:2], self.mirror, self.positions, self.seen)
-
-    @property
-    def pixels(self) -> int:
-        """How many a net is shown."""
-        height, width = self.picture.shape[:2]
-        return (1 + self.mirror) * height * width
+    def shape(self, step: int = 1) -> Shape:
+        """What views in one batch have in common, on a canvas whose sides grow by a step, px."""
+        height, width, _ = self.picture.shape
+        return (*roomy(height, width, step), self.mirror, self.positions, self.seen)
 
 
 def looks(
@@ -154,28 +149,34 @@ def ahead(function: Callable[[int], T], items: Iterable[int], threads: int) -> I
                 future.cancel()
 
 
-def group_by_shape(looks: Iterable[Look], pixels: int, pending: int = 4) -> Iterator[list[Look]]:
+def group_by_shape(looks: Iterable[Look], pixels: int, pending: int = 4, step: int = 1) -> Iterator[list[Look]]:
     """The same views in groups of one shape, none lost.
 
     Args:
         looks: views of any shapes; groups are the fuller the nearer those of one shape come together.
         pixels: of a full group, mirror images included, which leaves at once; a single view may have more.
         pending: how many full groups' pixels may wait; where there are more, the group that began first leaves.
+        step: of the sides of a canvas that views of a group share, px; 1: they are of one shape. See `nets.canvas`.
     """
     groups: dict[Shape, list[Look]] = {}
     waiting = 0
 
+    def size(shape: Shape) -> int:
+        height, width, mirror, *_ = shape
+        return (1 + mirror) * height * width
+
     def leave(shape: Shape) -> list[Look]:
         nonlocal waiting
         group = groups.pop(shape)
-        waiting -= len(group) * group[0].pixels
+        waiting -= len(group) * size(shape)
         return group
 
     for look in looks:
-        groups.setdefault(look.shape, []).append(look)
-        waiting += look.pixels
-        if (len(groups[look.shape]) + 1) * look.pixels > pixels:
-            yield leave(look.shape)
+        shape = look.shape(step)
+        groups.setdefault(shape, []).append(look)
+        waiting += size(shape)
+        if (len(groups[shape]) + 1) * size(shape) > pixels:
+            yield leave(shape)
         while waiting > pending * pixels:
             yield leave(next(iter(groups)))
     yield from groups.values()

@@ -36,7 +36,8 @@ def in_data_type(layer: nn.Module, data_type: torch.dtype) -> nn.Module:
     """A convolution with its weights in a data type; any other layer as it is."""
     if not isinstance(layer, nn.Conv2d) or layer.weight.dtype == data_type:
         return layer
-    return with_weights(layer, layer.weight.to(data_type), None if layer.bias is None else layer.bias.to(data_type))
+    weight = layer.weight.to(data_type, memory_format=torch.channels_last)  # else turned so for every batch
+    return with_weights(layer, weight, None if layer.bias is None else layer.bias.to(data_type))
 
 
 def with_weights(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:

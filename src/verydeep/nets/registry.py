@@ -259,7 +259,8 @@ def read_net(
     except NetError as error:
         raise WeightsError(f"{where}: its card is of no net: {error}") from error
     check_fit(net, tensors, str(where), saved_as=saved.net)
-    net = net.to_empty(device="cpu")
+    empty = {key: torch.empty(value.shape, dtype=value.dtype) for key, value in net.state_dict().items()}
+    net.load_state_dict(empty, assign=True)  # as to_empty, which waits half a second for sympy
     put(net, tensors, str(where))
     return net, card
 

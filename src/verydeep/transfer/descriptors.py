@@ -17,24 +17,24 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Real
-from torch import Tensor
+from jaxtyping import Bool, Float32
 
 from verydeep.data.dataset import Dataset
 from verydeep.data.duplicates import contents
 from verydeep.data.paths import printable
 from verydeep.device import DataType, choose_compute, choose_device, keep_pages
 from verydeep.errors import NetError, TransferError
-from verydeep.evaluation.average import Room, in_parts, testing
+from verydeep.evaluation.average import in_parts, testing
 from verydeep.evaluation.looks import group_by_shape, looks
 from verydeep.evaluation.posteriors import default_threads
 from verydeep.evaluation.protocol import Protocol, in_proportion, parse
 from verydeep.evaluation.room import make_room
+from verydeep.nets.canvas import lay
 from verydeep.nets.net import Net
 from verydeep.nets.wrap import Wrapped
 from verydeep.pictures.preset import OURS
 from verydeep.processes import processes
-from verydeep.transfer.layer import describer, describing_layer, describing_maps, takes_half
+from verydeep.transfer.layer import canvas_step, describer, describing_layer, describing_maps, takes_half
 from verydeep.transfer.store import Store
 from verydeep.weights.files import heading
 
@@ -228,11 +228,12 @@ def by_scale(
         for scales, images in remaining(done, way.scales):
             shown = Protocol(views.name, scales, way.mirror)
             mine = images[we.rank :: we.count]
-            maps_of = describer(net, way.layer, computed)
+            maps_of, step = describer(net, way.layer, computed), canvas_step(net, way.layer)
             seen = looks(data, shown, net.crop, threads or default_threads(), preset, mine)
-            for group in group_by_shape(seen, room.pixels):
-                pictures = torch.from_numpy(np.stack([look.picture for look in group])).to(where)
-                found = mean_maps(maps_of, pictures.permute(0, 3, 1, 2), way.mirror, room, net.name).cpu().numpy()
+            for group in group_by_shape(seen, room.pixels, step=step):
+                canvas = lay([look.picture for look in group], step, way.mirror).to(where)
+                means = torch.cat([maps.mean() for _, maps in in_parts(maps_of, canvas, room, net.name)])
+                found = means.unflatten(0, (-1, len(group))).mean(dim=0).cpu().numpy()
                 for look, descriptor in zip(group, found, strict=True):
                     if not np.isfinite(descriptor).all():
                         image = printable(data.images[look.image])
@@ -260,19 +261,6 @@ def remaining(done: Bool[np.ndarray, "n q"], scales: Sequence[int]) -> list[tupl
         for place, pattern in enumerate(patterns)
         if not pattern.all()
     ]  # fmt: skip
-
-
-def mean_maps(
-    maps_of: Callable[[Tensor], Tensor], pixels: Real[Tensor, "n 3 h w"], mirror: bool, room: Room, name: str
-) -> Float32[Tensor, "n d"]:
-    """Maps averaged over their positions, and over view and mirror image, of as many views at a time as fit.
-
-    Raises:
-        DeviceError: there is too little memory for even one view.
-    """
-    shown = torch.cat([pixels, pixels.flip(-1)]) if mirror else pixels
-    found = [maps.mean((2, 3), dtype=torch.float32) for _, maps in in_parts(maps_of, shown, room, name)]
-    return torch.cat(found).unflatten(0, (-1, len(pixels))).mean(dim=0)
 
 
 def length(net: AnyNet, layer: str) -> int:

@@ -20,7 +20,7 @@ from verydeep.nets.net import Net
 from verydeep.nets.registry import load_net
 from verydeep.nets.wrap import Wrapped
 from verydeep.transfer.descriptors import AnyNet, describe_by, way_of
-from verydeep.transfer.linear import DECADES, LinearTransfer, ManyMachines
+from verydeep.transfer.linear import DECADES, LinearTransfer, ManyMachines, check_kind
 from verydeep.transfer.model import Model
 from verydeep.transfer.precision import average_precision
 from verydeep.transfer.recall import mean_class_recall
@@ -96,6 +96,7 @@ def fit_transfer(
     """
     nets = load_nets(net)
     ways = [way_of(each, layer, scales, combine, mirror) for each in nets]
+    check_kind(kind)
     many = isinstance(train, ManyLabels)
     check_classes(train, test)
     if many and (kind != "svm" or class_weight is not None):
@@ -155,8 +156,7 @@ def check_classes(train: Dataset, test: Dataset | None) -> None:
             raise TransferError(f"{test.root}: its classes are not those that are trained on; give the same")
         return
     counts = np.bincount(train.labels[train.labels != UNLABELLED], minlength=len(train.classes))
-    if (train.labels == UNLABELLED).any():
-        raise TransferError(f"{train.root}: has training pictures without a label; label them or remove them")
+    refuse_unlabelled(train, "training")
     if (counts > 0).sum() < 2:
         raise TransferError(f"{train.root}: has fewer than two classes; there is nothing to tell apart, add another")
     for count, key in zip(counts, train.classes, strict=True):
@@ -164,13 +164,22 @@ def check_classes(train: Dataset, test: Dataset | None) -> None:
             raise TransferError(f"{train.root}: class {printable(key)} has one picture; add more, or leave it out")
     if test is None:
         return
-    if (test.labels == UNLABELLED).any():
-        raise TransferError(f"{test.root}: has test pictures without a label; label them or remove them")
+    refuse_unlabelled(test, "test")
     trained = {key for key, count in zip(train.classes, counts, strict=True) if count}
     for label in np.unique(test.labels):
         if test.classes[label] not in trained:
             key = printable(test.classes[label])
             raise TransferError(f"{test.root}: class {key} is tested and was never trained; add training pictures")
+
+
+def refuse_unlabelled(data: Dataset, what: str) -> None:
+    """Refuse pictures of which nobody says what they show; the first is named."""
+    bare = np.flatnonzero(data.labels == UNLABELLED)
+    if len(bare):
+        first = printable(data.images[bare[0]])
+        raise TransferError(
+            f"{data.root}: {len(bare)} {what} pictures without a label, the first {first}; label them or remove them"
+        )
 
 
 def labels_among(data: Dataset, classes: Sequence[str]) -> Int64[np.ndarray, " n"]:

@@ -19,6 +19,7 @@ from verydeep.evaluation.looks import group_by_shape, looks
 from verydeep.evaluation.posteriors import default_threads
 from verydeep.evaluation.protocol import Protocol
 from verydeep.evaluation.room import make_room
+from verydeep.nets.canvas import filled
 from verydeep.pictures.preset import OURS
 from verydeep.processes import processes
 from verydeep.transfer.descriptors import AnyNet, Way
@@ -60,7 +61,7 @@ def largest_scores(
     rows, shifts = (torch.from_numpy(np.asarray(each, np.float32)).to(where) for each in (weights, shift))
 
     def best(views: Tensor) -> Float[Tensor, "n k"]:
-        cells = normalize(maps_of(views).float(), dim=1)
+        cells = normalize(maps_of(filled(views)).maps.float(), dim=1)
         return torch.einsum("ncuv,kc->nkuv", cells, rows).amax((2, 3)) + shifts
 
     mine = range(we.rank, len(data), we.count)

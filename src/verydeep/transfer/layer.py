@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from verydeep.errors import NetError
+from verydeep.nets.canvas import Canvas, filled, run_on_canvas, sees_canvas
 from verydeep.nets.features import layer_maps
 from verydeep.nets.frozen import frozen
 from verydeep.nets.net import Net
@@ -49,16 +49,13 @@ def describing_maps(net: Net | Wrapped, pixels: Real[Tensor, "n 3 h w"], layer: 
     """The map of a layer that `describing_layer` has named."""
     if isinstance(net, Wrapped) and layer.startswith(BEFORE):
         return _taken(net, pixels, layer.removeprefix(BEFORE))
-    names = [name for name, _ in net.named_children()]
-    if isinstance(net, Stack) and layer in names:
-        return run([*net.children()][: names.index(layer) + 1], net.prepared(pixels))
+    if takes_half(net, layer):
+        return run(layers_up_to(net, layer), net.prepared(pixels))
     ((_, maps),) = layer_maps(net, pixels, [layer])
     return maps
 
 
-def describer(
-    net: Net | Wrapped, layer: str, data_type: torch.dtype = torch.float32
-) -> Callable[[Real[Tensor, "n 3 h w"]], Float[Tensor, "n c u v"]]:
+def describer(net: Net | Wrapped, layer: str, data_type: torch.dtype = torch.float32) -> Callable[[Canvas], Canvas]:
     """What gives the maps of `describing_maps`, up to rounding, made ready once for many pictures.
 
     Convolutions do the work of the normalisations behind them, where layers follow each other.
@@ -68,11 +65,24 @@ def describer(
         layer: whose map it is.
         data_type: of maps and of convolutions' weights, for a net that `takes_half`.
     """
+    if not takes_half(net, layer) or any(is_watched(each) for each in net.children()):
+        return lambda shown: filled(describing_maps(net, shown.maps, layer))
+    layers = frozen(layers_up_to(net, layer), data_type)
+    if not sees_canvas(layers):
+        return lambda shown: filled(run(layers, net.prepared(shown.maps).to(data_type)))
+    return lambda shown: run_on_canvas(layers, Canvas(net.prepared(shown.maps).to(data_type), shown.sizes))
+
+
+def canvas_step(net: Net | Wrapped, layer: str) -> int:
+    """The step of canvases for pictures that are described at once, px; 1: they have to be of one size."""
+    shares = takes_half(net, layer) and not any(is_watched(each) for each in net.children())
+    return net.stride if isinstance(net, Net) and shares and sees_canvas(layers_up_to(net, layer)) else 1
+
+
+def layers_up_to(net: Net | Wrapped, layer: str) -> list[nn.Module]:
+    """The modules of a net whose layers follow each other, as far as a layer."""
     modules = dict(net.named_children())
-    if not takes_half(net, layer) or any(is_watched(each) for each in modules.values()):
-        return partial(describing_maps, net, layer=layer)
-    layers = frozen([modules[each] for each in [*modules][: [*modules].index(layer) + 1]], data_type)
-    return lambda pixels: run(layers, net.prepared(pixels).to(data_type))
+    return [modules[each] for each in [*modules][: [*modules].index(layer) + 1]]
 
 
 def takes_half(net: Net | Wrapped, layer: str) -> bool:

@@ -78,8 +78,7 @@ class LinearTransfer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
-        if self.kind not in get_args(Kind):
-            raise TransferError(f"kind {self.kind!r}: is no linear classifier; use 'svm' or 'logistic'")
+        check_kind(self.kind)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"there is one class, {self.classes_[0]!r}: nothing to tell apart; add another class")
@@ -87,20 +86,19 @@ class LinearTransfer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.tried_: dict[float, float] = {}
         self.temperature_ = 1.0
         tried = [float(C) for C in (self.Cs if self.C is None else (self.C,))]
+        basis = span(X)
+        inner = X if basis is None else X @ basis
         if not held.any():
             self.C_ = tried[0] if len(tried) == 1 else 1.0  # too few pictures to hold any out
         else:
-            basis = span(X[~held])
-            own, others = within(X[~held], basis), within(X[held], basis)
             for C in tried:
-                weights, shift = self._solve(own, labels[~held], C)
-                scores = others @ weights.T + shift
+                weights, shift = self._solve(inner[~held], labels[~held], C)
+                scores = inner[held] @ weights.T + shift
                 self.tried_[C] = mean_class_recall(labels[held], scores.argmax(axis=1))
                 if self.tried_[C] > max([-1.0, *(each for c, each in self.tried_.items() if c != C)]):
                     self.C_ = C
                     self.temperature_ = temperature(scores, labels[held]) if self.kind == "svm" else 1.0
-        basis = span(X)
-        weights, self.intercept_ = self._solve(within(X, basis), labels, self.C_)
+        weights, self.intercept_ = self._solve(inner, labels, self.C_)
         self.coef_ = weights if basis is None else weights @ basis.T
         return self
 
@@ -150,17 +148,18 @@ class LinearTransfer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return whole, shifts
 
 
+def check_kind(kind: Any) -> None:
+    """Refuse what is no linear classifier, before pictures are described for it."""
+    if kind not in get_args(Kind):
+        raise TransferError(f"kind {kind!r}: is no linear classifier; use 'svm' or 'logistic'")
+
+
 def span(X: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "d n"] | None:
     """An orthonormal basis of what the rows span, where they are fewer than numbers in each; else None.
 
     The weights of a machine with L2 lie in it, so that few pictures make a small problem of the same solution.
     """
     return np.linalg.qr(X.T).Q if len(X) < X.shape[1] else None
-
-
-def within(X: Float64[np.ndarray, "n d"], basis: Float64[np.ndarray, "d m"] | None) -> Float64[np.ndarray, "n _"]:
-    """The rows' coordinates in a basis."""
-    return X if basis is None else X @ basis
 
 
 def dual(shape: tuple[int, ...]) -> bool:

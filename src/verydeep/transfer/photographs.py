@@ -30,7 +30,7 @@ from verydeep.nets.wrap import Wrapped
 from verydeep.transfer.descriptors import Way, computed_in, describe_by, way_of
 from verydeep.transfer.fit import check_classes, labels_among
 from verydeep.transfer.folds import Labels, folds, interval, joined, part_of
-from verydeep.transfer.linear import LinearTransfer
+from verydeep.transfer.linear import LinearTransfer, check_kind
 from verydeep.transfer.model import Model
 from verydeep.transfer.recall import mean_class_recall
 
@@ -127,6 +127,7 @@ def transfer_photographs(
         DatasetError: it is no data set, or a test picture is trained on, too.
     """
     start = time.perf_counter()
+    check_kind(kind)
     loaded, card = load_net(net)
     way = way_of(loaded, layer, scales, combine, mirror)
     say(name_net(net, loaded, card, way))
