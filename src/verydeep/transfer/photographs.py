@@ -36,6 +36,7 @@ from verydeep.transfer.recall import mean_class_recall
 
 NET = "tiny-imagenet"  # that comes with the package
 LITTLE = 1.0  # points of error that are not worth the trouble
+CS = (0.1, 1.0, 10.0, 100.0)  # to choose from: docs/decisions/144-what-a-few-hundred-photographs-need.md
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the training pictures, in the learning curve
 Progress = Callable[[str, int, int], None]
 
@@ -164,7 +165,7 @@ def transfer_photographs(
     others = values if test is None else described(test)
     took = f"{time.perf_counter() - start:.1f} s"
     say(f"{len(data)} pictures of {len(data.classes)} classes described in {took}: {way}, {computed}")
-    classifier = LinearTransfer(kind, class_weight=class_weight, seed=seed)
+    classifier = LinearTransfer(kind, Cs=CS, class_weight=class_weight, seed=seed)
     which = folds(labels, groups, seed=seed)
     parts = (
         [(np.ones(len(data), bool), np.ones(len(tested), bool))]
