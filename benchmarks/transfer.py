@@ -13,7 +13,8 @@ PHOTOS holds class folders. `descriptors` describes photographs at three scales,
 - `tuned`: `loop` in channels_last and in bfloat16 where this is what ours is computed in, decoding in other processes.
 
 `photographs` takes thirty pictures of ten classes and measures `verydeep transfer`, start to report, beside a script of
-timm's transforms and features and scikit-learn's logistic regression over the same folds, start to error.
+timm's transforms and features and scikit-learn's logistic regression over the same folds, start to error; `quick` is
+the command with the smaller two of its three scales.
 
 Each way in turn in a process of its own; the best round of each counts. Ten minutes of two cores each; of net D forty.
 """
@@ -35,7 +36,7 @@ from torch import nn
 from dense import versions
 from machine import describe_machine
 
-WAYS = {"descriptors": ("ours", "single", "loop", "pooled", "tuned"), "photographs": ("ours", "timm")}
+WAYS = {"descriptors": ("ours", "single", "loop", "pooled", "tuned"), "photographs": ("ours", "quick", "timm")}
 ROUNDS, CLASSES, EACH = 2, 10, 30
 
 
@@ -242,9 +243,11 @@ def measure_photographs(chosen: argparse.Namespace) -> dict[str, Any]:
     """One way from the folder to an error, in a new process: ours by its command, to the report."""
     with tempfile.TemporaryDirectory() as desk:
         row = Path(desk, "row.json")
-        if chosen.part == "ours":
+        if chosen.part != "timm":
             command = [sys.executable, "-m", "verydeep", "transfer", chosen.folder, "--net", chosen.net]
             command += ["--out", f"{desk}/model", "--cache", f"{desk}/cache", "--json", row]
+            if chosen.part == "quick":
+                command += ["--scales", ",".join(map(str, two_scales(chosen.net)))]
         else:
             prepare_timm(chosen, Path(desk))
             command = [sys.executable, "-c", AS_TIMMS_USERS, chosen.folder, f"{desk}/peer.pt", row]
@@ -253,6 +256,14 @@ def measure_photographs(chosen: argparse.Namespace) -> dict[str, Any]:
         seconds = time.perf_counter() - began
         (found,) = json.loads(row.read_text())
     return {"seconds": seconds, "error": found["top1_error"], "images": found["images"]}
+
+
+def two_scales(name: str) -> tuple[int, ...]:
+    """The scales that a net describes by, but for the largest."""
+    from verydeep.nets.registry import load_net
+    from verydeep.transfer.descriptors import way_of
+
+    return way_of(load_net(name)[0]).scales[:-1]
 
 
 AS_TIMMS_USERS = """

@@ -60,9 +60,16 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def choose_compute(
-    device: str | torch.device = "auto", data_type: DataType = "auto", layout: Layout = "auto"
+    device: str | torch.device = "auto", data_type: DataType = "auto", layout: Layout = "auto", *, back: bool = True
 ) -> Compute:
-    """What trains fastest here, among what was not decided already; half precision only where it clearly wins."""
+    """What trains fastest here, or runs so, among what was not decided; half precision only where it clearly wins.
+
+    Args:
+        device: see `choose_device`.
+        data_type: of activations.
+        layout: of activations and weights.
+        back: whether gradients are wanted, too.
+    """
     chosen = choose_device(device)
     candidates = [
         (DATA_TYPES[type_name], LAYOUTS[layout_name])
@@ -71,12 +78,12 @@ def choose_compute(
     ]
     if len(candidates) == 1:
         return Compute(chosen, *candidates[0], why="as the recipe says")
-    seconds = time_blocks(chosen, candidates)
+    seconds = time_blocks(chosen, candidates, back)
     figures = ", ".join(
         f"{str(kind).removeprefix('torch.')} {str(order).removeprefix('torch.')} {1000 * seconds[kind, order]:.1f} ms"
         for kind, order in candidates
     )
-    why = f"a convolution, its ReLU and its pool, there and back, took {figures}"
+    why = f"a convolution, its ReLU and its pool, {'there and back, ' if back else ''}took {figures}"
     return Compute(chosen, *clearly_fastest(seconds), why=why)
 
 
@@ -85,13 +92,13 @@ def clearly_fastest(seconds: dict[Candidate, float]) -> Candidate:
     return min(seconds, key=lambda candidate: seconds[candidate] * HANDICAP[candidate[0]])
 
 
-def time_blocks(device: torch.device, candidates: list[Candidate]) -> dict[Candidate, float]:
-    """Seconds of a small block of a net, forward and backward, for each data type and layout.
+def time_blocks(device: torch.device, candidates: list[Candidate], back: bool = True) -> dict[Candidate, float]:
+    """Seconds of a small block of a net, forward and backward or forward alone, for each data type and layout.
 
     They take turns, and the best of each counts, so that what else runs on the machine slows all alike. It takes about
     `PATIENCE` seconds, and at least one round after the first, which prepares kernels.
     """
-    steps = {candidate: make_block(device, *candidate) for candidate in candidates}
+    steps = {candidate: make_block(device, *candidate, back) for candidate in candidates}
     seconds = dict.fromkeys(candidates, float("inf"))
     start, rounds = time.perf_counter(), 0
     while rounds < 2 or (time.perf_counter() - start < PATIENCE and rounds < 20):
@@ -106,16 +113,19 @@ def time_blocks(device: torch.device, candidates: list[Candidate]) -> dict[Candi
     return seconds
 
 
-def make_block(device: torch.device, data_type: torch.dtype, layout: torch.memory_format) -> Callable[[], None]:
-    """A step through a 3 × 3 convolution of 64 channels on 8 maps of 56 × 56, its ReLU and its pool, there and back."""
+def make_block(
+    device: torch.device, data_type: torch.dtype, layout: torch.memory_format, back: bool
+) -> Callable[[], None]:
+    """A step through a 3 × 3 convolution of 64 channels on 8 maps of 56 × 56, its ReLU and its pool; and back."""
     block = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
     block.to(device).to(memory_format=layout)
-    maps = torch.ones(8, 64, 56, 56, device=device).to(data_type).contiguous(memory_format=layout).requires_grad_()
+    maps = torch.ones(8, 64, 56, 56, device=device).to(data_type).contiguous(memory_format=layout).requires_grad_(back)
 
     def step() -> None:
-        with torch.autocast(device.type, data_type, enabled=data_type != torch.float32):
+        with torch.autocast(device.type, data_type, enabled=data_type != torch.float32), torch.set_grad_enabled(back):
             pooled = block(maps)
-        pooled.backward(torch.ones_like(pooled))
+        if back:
+            pooled.backward(torch.ones_like(pooled))
 
     return step
 

@@ -3,13 +3,15 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from verydeep.training.loop import Step
-from verydeep.training.run import Moment
+if TYPE_CHECKING:  # commands that train nothing do without what training needs
+    from verydeep.training.loop import Step
+    from verydeep.training.run import Moment
 
 SECONDS_BETWEEN = 0.5  # two looks at the loss of a training, for which a GPU has to stop
 
@@ -31,15 +33,17 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def training() -> Iterator[tuple[Callable[[str], None], Callable[[Moment], None]]]:
+def training() -> Iterator[tuple[Callable[[str], None], Callable[["Moment"], None]]]:
     """Two functions for a training: one for its lines, and one that moves a bar; both write on standard error."""
     with study() as (say, show, _):
         yield say, show
 
 
 @contextmanager
-def study() -> Iterator[tuple[Callable[[str], None], Callable[[Moment], None], Callable[[str, int, int], None]]]:
+def study() -> Iterator[tuple[Callable[[str], None], Callable[["Moment"], None], Callable[[str, int, int], None]]]:
     """The same two for the trainings of a study, and a third that moves the bar in a test."""
+    from verydeep.training.loop import Step
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
@@ -54,7 +58,7 @@ def study() -> Iterator[tuple[Callable[[str], None], Callable[[Moment], None], C
         def say(line: str) -> None:
             console.print(Text(line), soft_wrap=True)
 
-        def show(moment: Moment) -> None:
+        def show(moment: "Moment") -> None:
             nonlocal shown
             step = moment.measured
             if bars.disable or not isinstance(step, Step) or time.monotonic() - shown < SECONDS_BETWEEN:
@@ -79,7 +83,7 @@ def study() -> Iterator[tuple[Callable[[str], None], Callable[[Moment], None], C
         yield say, show, test
 
 
-def describe(step: Step, moment: Moment) -> str:
+def describe(step: "Step", moment: "Moment") -> str:
     """Where a training stands: the last batch, the speed and what limits it, the time left."""
     error = 100 * float(step.wrong) / max(step.pictures, 1)
     limit = (

@@ -148,12 +148,19 @@ DESCRIBERS = {
 }
 
 
+PEOPLE = {
+    "ours": "`verydeep transfer`, at three scales",
+    "quick": "`verydeep transfer --scales` with the smaller two of them",
+    "timm": "timm's features, scikit-learn's regression",
+}
+
+
 def photograph_lines(rows: Sequence[Row]) -> list[str]:
     """How long one's own photographs take, from start to report, and how often they are named wrongly."""
     lines = ["| who | from start to end, seconds | named wrongly, % | pictures |", "| --- | --: | --: | --: |"]
     notes = []
     for row in rows:
-        for way, name in (("ours", "`verydeep transfer`"), ("timm", "timm's features, scikit-learn's regression")):
+        for way, name in PEOPLE.items():
             found = row[way]
             cells = (name, f"{found['seconds']:.1f}", f"{100 * found['error']:.1f}", f"{found['images']:,}")
             lines.append(f"| {' | '.join(cells)} |")

@@ -30,7 +30,7 @@ from verydeep.nets.wrap import Wrapped
 from verydeep.transfer.descriptors import Way, computed_in, describe_by, way_of
 from verydeep.transfer.fit import check_classes, labels_among
 from verydeep.transfer.folds import Labels, folds, interval, joined, part_of
-from verydeep.transfer.linear import LinearTransfer, check_kind
+from verydeep.transfer.linear import LinearTransfer, check_kind, span
 from verydeep.transfer.model import Model
 from verydeep.transfer.recall import mean_class_recall
 
@@ -165,6 +165,9 @@ def transfer_photographs(
     others = values if test is None else described(test)
     took = f"{time.perf_counter() - start:.1f} s"
     say(f"{len(data)} pictures of {len(data.classes)} classes described in {took}: {way}, {computed}")
+    basis = span(values.astype(np.float64))  # few pictures span little: once for all that is fitted below
+    if basis is not None:
+        values, others = values @ basis, others @ basis
     classifier = LinearTransfer(kind, Cs=CS, class_weight=class_weight, seed=seed)
     which = folds(labels, groups, seed=seed)
     parts = (
@@ -192,8 +195,9 @@ def transfer_photographs(
         "most_frequent_class_error": 1 - float(np.bincount(truth).max() / len(truth)),
         "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
+    weights = classifier.coef_ if basis is None else classifier.coef_ @ basis.T
     model = Model(
-        (loaded,), (way,), data.classes, dict(data.names), classifier.coef_, classifier.intercept_,
+        (loaded,), (way,), data.classes, dict(data.names), weights, classifier.intercept_,
         classifier.temperature_, {"data": name_of(data), "row": row, "weights": row["weights"]},
     )  # fmt: skip
     verdict = would_more_help(curve)
