@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from verydeep.data.dataset import Dataset
+from verydeep.data.feed import use_one_core_each
 from verydeep.data.paths import printable
 from verydeep.errors import PictureError
 from verydeep.evaluation.protocol import Positions, Protocol
@@ -25,6 +26,7 @@ from verydeep.pictures.crop import take
 from verydeep.pictures.preset import OURS, Preset
 from verydeep.pictures.views import Seen
 
+S = TypeVar("S")
 T = TypeVar("T")
 Shape = tuple[int, int, bool, Positions, Seen]  # height, width, with its mirror image or not, positions, seen where
 
@@ -133,10 +135,19 @@ def naming(data: Dataset, image: int) -> Iterator[None]:
         raise PictureError(f"{printable(data.images[image])}: {error}") from None
 
 
-def ahead(function: Callable[[int], T], items: Iterable[int], threads: int) -> Iterator[T]:
-    """The function's values in the order of the items, worked out by threads, at most two a thread ahead."""
+def ahead(function: Callable[[S], T], items: Iterable[S], threads: int, *, one_core: bool = False) -> Iterator[T]:
+    """The function's values in the order of the items, worked out by threads, at most two a thread ahead.
+
+    Args:
+        function: of an item.
+        items: of any number.
+        threads: that call it.
+        one_core: whether torch is to use one core in each of them.
+    """
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="looks") as pool:
+        if one_core:
+            use_one_core_each(pool, threads)
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))

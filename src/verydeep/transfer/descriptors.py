@@ -7,14 +7,13 @@ Decision: docs/decisions/111-descriptors.md.
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -22,12 +21,11 @@ from jaxtyping import Bool, Float32
 
 from verydeep.data.dataset import Dataset
 from verydeep.data.duplicates import contents
-from verydeep.data.feed import use_one_core_each
 from verydeep.data.paths import printable
 from verydeep.device import DataType, choose_compute, choose_device, keep_pages
 from verydeep.errors import NetError, TransferError
 from verydeep.evaluation.average import in_parts, testing
-from verydeep.evaluation.looks import Look, group_by_shape, looks
+from verydeep.evaluation.looks import Look, ahead, group_by_shape, looks
 from verydeep.evaluation.posteriors import default_threads
 from verydeep.evaluation.protocol import Protocol, in_proportion, parse
 from verydeep.evaluation.room import make_room
@@ -41,8 +39,6 @@ from verydeep.transfer.store import Store
 from verydeep.weights.files import heading
 
 AnyNet = Net | Wrapped
-T = TypeVar("T")
-U = TypeVar("U")
 Combine = Literal["average", "stack"]
 PIECE = 2**23  # bytes
 SCALES = (256, 384, 512)  # px, for a crop of 224. Source: appendix B, for Caltech
@@ -233,16 +229,17 @@ def by_scale(
         maps_of, step = describer(net, way.layer, computed), canvas_step(net, way.layer)
 
         @torch.inference_mode()  # which each thread has for itself
-        def described(group: Sequence[Look]) -> Float32[np.ndarray, "m d"]:
+        def described(group: Sequence[Look]) -> tuple[Sequence[Look], Float32[np.ndarray, "m d"]]:
             canvas = lay([look.picture for look in group], step, way.mirror).to(where)
             means = torch.cat([maps.mean() for _, maps in in_parts(maps_of, canvas, room, net.name)])
-            return means.unflatten(0, (-1, len(group))).mean(dim=0).cpu().numpy()
+            return group, means.unflatten(0, (-1, len(group))).mean(dim=0).cpu().numpy()
 
         for scales, images in remaining(done, way.scales):
             shown = Protocol(views.name, scales, way.mirror)
             mine = images[we.rank :: we.count]
             seen = looks(data, shown, net.crop, threads or default_threads(), preset, mine)
-            for group, found in in_order(described, group_by_shape(seen, room.pixels, step=step), workers):
+            groups = group_by_shape(seen, room.pixels, step=step)
+            for group, found in ahead(described, groups, workers, one_core=workers > 1):
                 for look, descriptor in zip(group, found, strict=True):
                     if not np.isfinite(descriptor).all():
                         image = printable(data.images[look.image])
@@ -267,28 +264,6 @@ def cores_for(net: AnyNet, layer: str, device: torch.device) -> int:
     Other people's nets are watched from outside, which is for one group at a time; it has all cores.
     """
     return torch.get_num_threads() if device.type == "cpu" and takes_half(net, layer) else 1
-
-
-def in_order(function: Callable[[T], U], items: Iterable[T], workers: int) -> Iterator[tuple[T, U]]:
-    """Each item and what a function makes of it, in their order; so many at once, each on a core of its own."""
-    if workers == 1:
-        yield from ((item, function(item)) for item in items)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="describe") as pool:
-        use_one_core_each(pool, workers)
-        ahead: deque[tuple[T, Future[U]]] = deque()
-        try:
-            for item in items:
-                ahead.append((item, pool.submit(function, item)))
-                if len(ahead) > workers:
-                    first, made = ahead.popleft()
-                    yield first, made.result()
-            while ahead:
-                first, made = ahead.popleft()
-                yield first, made.result()
-        finally:  # a loop that ends early leaves no work behind
-            for _, made in ahead:
-                made.cancel()
 
 
 def remaining(done: Bool[np.ndarray, "n q"], scales: Sequence[int]) -> list[tuple[tuple[int, ...], list[int]]]:
