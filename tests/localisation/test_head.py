@@ -77,6 +77,17 @@ def test_the_loss_by_overlap_is_what_iou_lacks_to_1_and_sees_how_far_apart_boxes
     assert (numbers.grad[1:, 0] < 0).all()  # to the right
 
 
+def test_the_soft_error_is_a_half_at_the_edge_of_right_and_draws_boxes_nearer_that_share_nothing():
+    truth = torch.tensor([[0.5, 0.5, 0.4, 0.4]])
+    for height, wrong in ((0.2, 0.5), (0.4, 1 / (1 + np.exp(5))), (0.24, 1 / (1 + np.exp(1)))):  # IoU 0.5, 1, 0.6
+        box = torch.tensor([[0.5, 0.5, 0.4, height]])
+        rest = box_losses(box, truth, "iou").item() / 2
+        assert box_losses(box, truth, "soft-error").item() == pytest.approx(wrong + rest, abs=1e-6)
+    far = torch.tensor([[0.1, 0.5, 0.1, 0.1]], requires_grad=True)
+    box_losses(far, truth, "soft-error").sum().backward()
+    assert far.grad[0, 0] < 0  # to the right
+
+
 def test_a_side_below_zero_is_none():
     assert corners(torch.tensor([[0.5, 0.5, -1.0, 0.2]])).tolist()[0] == pytest.approx([0.5, 0.4, 0.5, 0.6])
 

@@ -17,9 +17,11 @@ from verydeep.errors import LocalisationError
 from verydeep.nets.net import Net
 
 Regression = Literal["scr", "pcr"]
+BoxLoss = Literal["euclidean", "iou", "soft-error"]
 NUMBERS = ("centre x", "centre y", "width", "height")
 UNIT = 0.2  # crops that an output of 1 stands for: about the deviation of boxes, so that losses are those of classes
 RIGHT = 0.5  # IoU from which on a box is right
+SOFTNESS = 0.1  # IoU over which "soft-error" goes from right to wrong. Decision: docs/decisions/138-how-boxes-are-learned.md
 TINY = 1e-12  # square crops, in place of no area at all
 DEVIATION = 0.01  # of the first weights. Decision: docs/decisions/104-localisers.md
 
@@ -51,9 +53,16 @@ def numbers_of(outputs: Float[Tensor, "n k *map"], labels: Int64[Tensor, " n"]) 
 
 
 def box_losses(
-    found: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"], loss: Literal["euclidean", "iou"] = "euclidean"
+    found: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"], loss: BoxLoss = "euclidean"
 ) -> Float[Tensor, " n"]:
-    """Half of the squared Euclidean distance in units of the outputs (appendix A), or 1 - generalised IoU.
+    """What boxes cost: how far they are from their targets, or how badly they overlap, or how surely they are wrong.
+
+    Args:
+        found: boxes, by centre and sides in crops.
+        targets: those that they should be.
+        loss: half of the squared Euclidean distance in units of the outputs (appendix A); or 1 - generalised IoU; or the
+            error that is tested by made smooth, sigmoid((0.5 - IoU) / 0.1), with half of the second, which draws boxes
+            nearer that share nothing yet.
 
     Source of the second: Rezatofighi et al. 2019, "Generalized intersection over union".
     """
@@ -62,7 +71,9 @@ def box_losses(
     a, b = corners(found), corners(targets)
     both, either = shared_and_covered(a, b)
     around = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(dim=1).clamp(min=TINY)
-    return 1 - both / either.clamp(min=TINY) + (around - either) / around
+    shared = both / either.clamp(min=TINY)
+    lacking = 1 - shared + (around - either) / around
+    return lacking if loss == "iou" else lacking / 2 + torch.sigmoid((RIGHT - shared) / SOFTNESS)
 
 
 def corners(numbers: Float[Tensor, "n 4 *map"]) -> Float[Tensor, "n 4 *map"]:

@@ -118,7 +118,7 @@ class Boxes(Table):
     """What makes a localiser, whose last layer gives boxes in place of class scores. Source: appendix A."""
 
     regression: Literal["scr", "pcr"]  # one box for all classes, or one for each class
-    loss: Literal["euclidean", "iou"] = "euclidean"  # the paper's, or 1 - generalised IoU, which is what is tested by
+    loss: Literal["euclidean", "iou", "soft-error"] = "euclidean"  # the paper's; see `localisation.head.box_losses`
     bad: Literal["mend", "skip", "stop"] = "mend"  # what becomes of bad boxes; pictures without any are left out
 
 
