@@ -21,7 +21,7 @@ BoxLoss = Literal["euclidean", "iou", "soft-error"]
 NUMBERS = ("centre x", "centre y", "width", "height")
 UNIT = 0.2  # crops that an output of 1 stands for: about the deviation of boxes, so that losses are those of classes
 RIGHT = 0.5  # IoU from which on a box is right
-SOFTNESS = 0.1  # IoU over which "soft-error" goes from right to wrong. Decision: docs/decisions/138-how-boxes-are-learned.md
+SOFTNESS = 0.1  # IoU over which "soft-error" turns. Decision: docs/decisions/138-how-boxes-are-learned.md
 TINY = 1e-12  # square crops, in place of no area at all
 DEVIATION = 0.01  # of the first weights. Decision: docs/decisions/104-localisers.md
 
@@ -60,7 +60,7 @@ def box_losses(
     Args:
         found: boxes, by centre and sides in crops.
         targets: those that they should be.
-        loss: half of the squared Euclidean distance in units of the outputs (appendix A); or 1 - generalised IoU; or the
+        loss: half of the squared Euclidean distance in units of the outputs (appendix A); 1 - generalised IoU; or the
             error that is tested by made smooth, sigmoid((0.5 - IoU) / 0.1), with half of the second, which draws boxes
             nearer that share nothing yet.
 
