@@ -149,6 +149,15 @@ def test_tests_of_weights_that_are_gone_are_refused(again, go_on):
         go_on(again)
 
 
+def test_tests_are_done_again_whose_posteriors_a_fusion_wants_that_joined_later(again, go_on, done):
+    shutil.rmtree(again / "both.0")
+    for name in "ab":  # as they are of a test that no fusion wants
+        (again / f"{name}.0" / "dense@256.safetensors").unlink()
+        (again / f"{name}.1" / "dense@256.safetensors").unlink()  # its fusion is done
+    assert go_on(again) == ["a.0", "b.0", "both.0"]
+    assert errors(again) == errors(done[0])
+
+
 @pytest.mark.slow  # trains four nets
 def test_a_run_that_fails_is_named_and_those_that_do_not_need_it_go_on(small, digits, tmp_path, capsys):
     text = small.read_text()

@@ -85,6 +85,17 @@ def fused(study: Study, test: Trial) -> bool:
     return any(str(test) in fusion.of for fusion in study.fusions.values())
 
 
+def is_done(study: Study, results: Results, job: Job, trial: Trial, split: str) -> bool:
+    """Whether a test has its row and, where a fusion waits for them, its posteriors: one may have joined the study later."""
+    if results.row(job, trial.protocol, split) is None:
+        return False
+    waiting = split == "val" and any(
+        str(trial) in fusion.of and job.seed < fusion_seeds(study, name) and results.row(Job(name, job.seed)) is None
+        for name, fusion in study.fusions.items()
+    )
+    return not waiting or results.posteriors(job, trial).exists()
+
+
 def plan(study: Study, results: Results, pictures: Dataset | None = None, watched: Dataset | None = None) -> list[Step]:
     """Every job of a study, with what is done of it.
 
@@ -98,7 +109,7 @@ def plan(study: Study, results: Results, pictures: Dataset | None = None, watche
     steps = []
     for job in jobs(study):
         tests = trials_of(study, job)
-        remaining = [(trial, split) for trial, split in tests if results.row(job, trial.protocol, split) is None]
+        remaining = [(trial, split) for trial, split in tests if not is_done(study, results, job, trial, split)]
         fusion = job.name in study.fusions  # which takes seconds
         trained = fusion or results.trained(job) is not None
         parts = [] if trained else [pace.training(job)]

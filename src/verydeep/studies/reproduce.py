@@ -29,7 +29,7 @@ from verydeep.nets.net import Net
 from verydeep.nets.registry import load_own_net, read_net, save_net
 from verydeep.processes import processes
 from verydeep.studies.leaderboard import keep_standings
-from verydeep.studies.plan import Step, fused, jobs, macs_of, operations_of, plan, remaining
+from verydeep.studies.plan import Step, fused, is_done, jobs, macs_of, operations_of, plan, remaining
 from verydeep.studies.results import Job, Results, read_json, write_json
 from verydeep.studies.signals import signals
 from verydeep.studies.study import Parameter, Study, Trial, read_study, scale_protocol
@@ -236,7 +236,7 @@ class Bench:
         path = self.results.net(step.job, self.study)
 
         def find_remaining() -> list[tuple[Trial, str]]:
-            found = [each for each in step.tests if self.results.row(step.job, each[0].protocol, each[1]) is None]
+            found = [each for each in step.tests if not is_done(self.study, self.results, step.job, *each)]
             if found and not path.exists():
                 raise StudyError(f"{path}: is not here, but tests of it remain; remove {self.results.of(step.job)}")
             return found
