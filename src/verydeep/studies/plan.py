@@ -86,7 +86,7 @@ def fused(study: Study, test: Trial) -> bool:
 
 
 def is_done(study: Study, results: Results, job: Job, trial: Trial, split: str) -> bool:
-    """Whether a test has its row and, where a fusion waits for them, its posteriors: one may have joined the study later."""
+    """Whether a test has its row and, where a fusion waits for them (one may have joined later), its posteriors."""
     if results.row(job, trial.protocol, split) is None:
         return False
     waiting = split == "val" and any(

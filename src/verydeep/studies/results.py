@@ -115,7 +115,7 @@ class Results:
                    for name, each in found.items()}  # fmt: skip
         self.of(job).mkdir(parents=True, exist_ok=True)
         save(self.of(job) / "ranks.safetensors", tensors, {"kind": "ranks 1"})
-        rows = {(each["test"], each["tested_on"]): each for each in [*self.rows(job), row]}  # one done again in its place
+        rows = {(each["test"], each["tested_on"]): each for each in [*self.rows(job), row]}  # in place
         write_json(self.of(job) / "rows.json", list(rows.values()))  # last, since it says that the test is done
         with self.lock("errors", wait=True):
             write_json(self.folder / "errors.json", self.all_rows())
