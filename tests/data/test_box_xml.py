@@ -25,6 +25,11 @@ def test_a_picture_without_things_or_size(write):
     assert (found.size, found.names, found.boxes.shape) == (None, (), (0, 4))
 
 
+@pytest.mark.parametrize("width", ["-500", "0.5", "99999999999999999999", "1e300"])
+def test_a_size_that_no_picture_has_is_none(write, width):
+    assert read_box_xml(write("a.xml", GOOD.replace("500", width))).size is None
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -16,6 +16,7 @@ from verydeep.data.paths import printable
 from verydeep.errors import DatasetError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")  # of the first and the last pixel of a box
+LONGEST = 10**6  # px that a side of a picture may have
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Annotation:
     """What is written down about the things in a picture, as it is written.
 
     Attributes:
-        size: height and width of the picture that was looked at, px; None where they are not said.
+        size: height and width of the picture that was looked at, px; None where they are not said, or no picture's.
         names: wnid or name of each thing.
         boxes: of each, continuous; corners may be swapped, and outside of the picture.
     """
@@ -56,7 +57,7 @@ def read_box_xml(path: Path, first: int = 0) -> Annotation:
     size = [_number(path, root, f"size/{side}") if root.find(f"size/{side}") is not None else 0.0
             for side in ("height", "width")]  # fmt: skip
     return Annotation(
-        size=(int(size[0]), int(size[1])) if min(size) >= 1 else None,
+        size=(int(size[0]), int(size[1])) if 1 <= min(size) and max(size) <= LONGEST else None,
         names=tuple((thing.findtext("name") or "").strip() for thing in things),
         boxes=from_inclusive(np.array(boxes, np.float64).reshape(-1, 4), first),
     )
