@@ -60,6 +60,18 @@ def test_bad_boxes_are_mended_or_skipped_or_refused(troubled):
         read_boxes(troubled, "stop")
 
 
+@pytest.mark.parametrize("text", ["<annotation/>", "<html/>", xml(("dog", (1, 2, 3, 4)))])
+def test_a_picture_whose_xml_has_no_box_of_its_class_is_listed(put, write, text):
+    root = put("val/cat/1.jpg", "val/dog/1.jpg")
+    write("Annotations/val/cat/1.xml", text)
+    write("Annotations/val/dog/1.xml", xml(("dog", (0, 0, 3, 3)), ("cat", (0, 0, 3, 3))))
+    data = open_dataset(root)
+    assert read_boxes(data).trouble() == "no box of the picture's class: 1"
+    assert check(data).bad_boxes == [("val/cat/1.jpg", "val/cat/1.jpg: has no box of the picture's class")]
+    with pytest.raises(DatasetError, match=r"cat/1\.jpg: has no box of the picture's class"):
+        read_boxes(data, "stop")
+
+
 def test_check_lists_bad_boxes(troubled):
     result = check(troubled)
     assert len(result.bad_boxes) == 7

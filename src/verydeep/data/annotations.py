@@ -55,6 +55,7 @@ KINDS: Mapping[str, str] = {
     "outside": "reaches out of the picture",
     "empty": "no area",
     "class": "a class that is not in the list",
+    "other": "no box of the picture's class",
 }
 
 
@@ -174,6 +175,8 @@ def own_boxes(
         is_own = label is not None and label == data.labels[index] != UNLABELLED
         if is_own and not ("empty" in kinds or (kinds and bad == "skip")):
             good.append(mended)
+    if not (good or troubles or data.labels[index] == UNLABELLED):
+        troubles.append(Trouble(image, "other", f"{image}: has {KINDS['other']}"))
     return np.array(good, np.float64).reshape(-1, 4), size, troubles
 
 
