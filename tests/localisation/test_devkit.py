@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -127,6 +128,27 @@ def test_labels_are_numbers_however_they_are_written(desk):
 def test_files_without_numbers_come_in_the_order_of_their_names(desk):
     truth = [[(CAT, (0, 0, 9, 9))], [(CAT, (50, 50, 59, 59))]]
     assert desk(truth, ["7 0 0 9 9", "7 50 50 59 59"], names="picture-{}.xml").localisation_error == 0
+
+
+@pytest.mark.parametrize("exclude", [None, "3"])
+def test_files_without_numbers_are_one_for_each_picture_or_nobody_knows_whose_they_are(desk, exclude):
+    with pytest.raises(VerydeepError, match="has 2 XML files for 3 labels"):
+        desk([[(CAT, (0, 0, 9, 9))]] * 2, ["7 0 0 9 9"] * 3, names="picture-{}.xml", exclude=exclude)
+
+
+@pytest.mark.parametrize(
+    ("line", "map", "said"),
+    [
+        ("7 0 0 9 9", "n99999999 7 cat\n", "makes no name in .* a label"),
+        ("n02121808 0 0 9 9", MAP, "no label in it is one of"),
+        ("12 0 0 9 9 7 0 0 9 9", MAP, None),
+    ],
+)
+def test_files_that_cannot_belong_together_are_scored_with_a_remark(desk, line, map, said):
+    found = desk([[(CAT, (0, 0, 9, 9))]], [line], map=map)
+    assert found.localisation_error == (said is not None)
+    assert len(found.remarks) == (said is not None)
+    assert all(re.search(said, remark) for remark in found.remarks)
 
 
 @pytest.mark.parametrize(

@@ -113,9 +113,14 @@ def score(
     annotations = read_truth(Path(truth), len(due), excluded)
     table = read_classes(Path(map)) if map is not None else {}
     remarks = []
-    by_name = bool(table) or bool({name for each in annotations if each for name in each.names} & set(due))
+    known = bool({table.get(name, name) for each in annotations if each for name in each.names} & set(due))
+    by_name = bool(table) or known
     if not by_name:
         remarks.append(f"{truth}: no name in it is a label, so every box of a picture counts as one of its label")
+    elif not known:
+        remarks.append(f"{map}: makes no name in {truth} a label of {labels}, so no box can be right; give another map")
+    if not {guess.label for of_picture in guesses for guess in of_picture} & set(due):
+        remarks.append(f"{predictions}: no label in it is one of {labels}, so no guess can be right")
     right_label, right_box = np.zeros(len(due), bool), np.zeros(len(due), bool)
     for place, (label, of_picture, annotation) in enumerate(zip(due, guesses, annotations, strict=True)):
         right_label[place] = any(guess.label == label for guess in of_picture)
@@ -227,7 +232,8 @@ def read_excluded(path: Path, images: int) -> frozenset[int]:
 def read_truth(folder: Path, images: int, excluded: frozenset[int]) -> list[Annotation | None]:
     """What the XML files say of each picture; None for an excluded one that has no file.
 
-    Files are in the order of their names; where all of these end in eight digits, as ILSVRC's do, by that number.
+    Files are in the order of their names, one for each picture; where all of these end in eight digits, as ILSVRC's do,
+    by that number.
 
     Raises:
         LocalisationError: there is no file for a picture.
@@ -236,9 +242,11 @@ def read_truth(folder: Path, images: int, excluded: frozenset[int]) -> list[Anno
     if not folder.is_dir():
         raise LocalisationError(f"{folder}: is no folder; give one with an XML file for each picture")
     files = sorted(folder.rglob("*.xml"), key=lambda path: path.name.encode(errors="surrogateescape"))
-    by_place = by_number(files, images) or dict(enumerate(files))
-    if len(files) > images:
-        raise LocalisationError(f"{folder}: has {len(files)} XML files for {images} pictures; give labels for all")
+    by_place = by_number(files, images)
+    if not by_place:
+        if len(files) != images:  # which is missing, names do not tell
+            raise LocalisationError(f"{folder}: has {len(files)} XML files for {images} labels; give one for each")
+        by_place = dict(enumerate(files))
     missing = next((place for place in range(images) if place not in by_place and place not in excluded), None)
     if missing is not None:
         raise LocalisationError(
