@@ -8,6 +8,7 @@ from PIL import Image
 import verydeep
 from verydeep.cli.app import run
 from verydeep.data.digits import make_digits
+from verydeep.errors import LocalisationError
 from verydeep.localisation.head import UNIT, outputs_of
 
 CLASSES = tuple("0123456789")
@@ -72,7 +73,7 @@ def test_errors_are_measured_and_a_submission_scores_the_same(digits, nets, tmp_
         assert score[name] == pytest.approx(row[name], abs=0.011)  # a corner is rounded to hundredths of a pixel
 
 
-def test_pictures_without_labels_get_a_submission_alone(digits, nets, tmp_path):
+def test_pictures_without_labels_get_a_submission_alone(digits, nets, tmp_path, capsys):
     net, localiser = nets
     (tmp_path / "test").mkdir()
     (tmp_path / "train" / "0").mkdir(parents=True)
@@ -87,6 +88,9 @@ def test_pictures_without_labels_get_a_submission_alone(digits, nets, tmp_path):
     assert [len(line.split()) for line in lines] == [25, 25, 25]
     assert int(lines[0].split()[0]) % 100 == 0
     assert run(["localise", str(tmp_path), *options]) == 2
+    capsys.readouterr()
+    assert run(["localise", str(tmp_path), *options, *outputs, "--json", str(tmp_path / "row.json")]) == 0
+    assert "--json and --cases leave nothing" in capsys.readouterr().err
 
 
 def test_evaluate_writes_classes_alone_in_the_order_of_the_files(digits, nets, tmp_path):
@@ -132,6 +136,34 @@ def test_localise_from_python_gives_classes_posteriors_and_boxes(digits, nets):
         net, [localiser], np.asarray(Image.open(picture)), count=1, boxes="centre@64", device="cpu"
     )
     assert len(again) == 1
+
+
+@pytest.mark.parametrize(
+    ("net", "localisers", "said"),
+    [
+        (1, [1], "gives boxes, and names no classes; give it as a localiser"),
+        (0, [], "no localiser is given"),
+        (0, [0], "gives class scores, not boxes"),
+    ],
+)
+def test_nets_in_the_wrong_place_are_refused_in_a_line(nets, net, localisers, said):
+    with pytest.raises(LocalisationError, match=said):
+        verydeep.localise(nets[net], [nets[each] for each in localisers], np.zeros((64, 64, 3), np.uint8), device="cpu")
+
+
+def test_drawings_go_into_a_folder_not_a_file_and_each_has_its_own(digits, nets, tmp_path, capsys):
+    picture = sorted((digits / "val" / "3").iterdir())[0]
+    (tmp_path / "twin").mkdir()
+    for place in (tmp_path / "photo.png", tmp_path / "twin" / "photo.jpg"):
+        Image.open(picture).save(place)
+    before = (tmp_path / "photo.png").read_bytes()
+    command = ["localise", "draw", str(tmp_path), "--net", str(nets[0]), "--localiser", str(nets[1])]
+    assert run([*command, "--device", "cpu", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "photo.png").read_bytes() == before
+    assert {path.name for path in tmp_path.glob("*.png")} == {"photo.png", "photo-2.png", "photo-3.png"}
+    capsys.readouterr()
+    assert run([*command, "--out", str(tmp_path / "photo.png" / "boxes")]) == 2
+    assert "photo.png is a file; name a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 
-from verydeep.cli.options import Data, Device, Json, Kind, Split, Threads, in_a_folder, is_first
+from verydeep.cli.options import Data, Device, Json, Kind, Split, Threads, as_a_folder, in_a_folder, is_first
 from verydeep.cli.terminal import remark, show
 
 Localisers = Annotated[
@@ -60,7 +60,12 @@ def measure(
         Path | None, Option("--map", metavar="FILE", help="Labels for the submission: map_clsloc.txt or meta.mat.")
     ] = None,
     cases: Annotated[
-        Path | None, Option(metavar="FOLDER", help="Draw ten good and ten bad boxes of known classes into this folder.")
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            help="Draw ten good and ten bad boxes of known classes into this folder.",
+            callback=as_a_folder,
+        ),
     ] = None,
     batch: Annotated[int | None, Option(min=1, help="So many crops at a time.")] = None,
     threads: Threads = None,
@@ -107,6 +112,8 @@ def measure(
             write_submission(submission, guesses, read_classes(map_) if map_ else {})
         if processes().any(submission is not None) and (pictures.labels == -1).any():
             show(str(submission))
+            if json or cases:
+                remark(f"{data}: has pictures without labels, so no errors: --json and --cases leave nothing")
             return
         rights = judge(guesses, localisers, pictures, device=device, batch=batch, progress=show_progress)
     row = localisation_row(guesses, localisers, pictures, rights)
@@ -130,7 +137,9 @@ def draw(
     localiser: Localisers = [],  # noqa: B006 - typer copies it
     net: Annotated[str, Option(metavar="NET", help="That names classes.")] = "tiny-imagenet",
     count: Annotated[int, Option(min=1, metavar="N", help="So many boxes a picture.")] = 1,
-    out: Annotated[Path, Option(metavar="FOLDER", help="Where the drawings go; made if need be.")] = Path("boxes"),
+    out: Annotated[
+        Path, Option(metavar="FOLDER", help="Where the drawings go; made if need be.", callback=as_a_folder)
+    ] = Path("boxes"),
     boxes: Annotated[str | None, Option(metavar="NAME", help="Protocol of the boxes, such as dense@64,96.")] = None,
     device: Device = "auto",
     json: Json = None,
@@ -143,7 +152,7 @@ def draw(
     from verydeep.errors import PictureError
     from verydeep.evaluation.error_table import write_rows
     from verydeep.evaluation.predict import best_protocol, credentials, open_files
-    from verydeep.localisation.draw import draw
+    from verydeep.localisation.draw import draw, drawings_of
     from verydeep.localisation.localise import box_credentials, bundled_localiser, localise, open_localiser
     from verydeep.nets.registry import load_own_net
 
@@ -156,7 +165,7 @@ def draw(
     out.mkdir(parents=True, exist_ok=True)
     protocol, names = best_protocol(loaded, card), card.get("names", {})
     rows, bad = [], 0
-    for index, image in enumerate(pictures.images):
+    for index, (image, target) in enumerate(zip(pictures.images, drawings_of(pictures.images, out), strict=True)):
         try:
             pixels = pictures.picture(index)
             found = localise(loaded, opened, pixels, count=count, protocol=protocol, device=device)
@@ -164,7 +173,6 @@ def draw(
             bad += 1
             remark(str(error))
             continue
-        target = out / f"{Path(image).stem}.png"
         draw(pixels, found, names).save(target)
         show(f"{printable(image)} → {printable(str(target))}")
         for key, score, box in found:

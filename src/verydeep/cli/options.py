@@ -19,6 +19,14 @@ def in_a_folder(path: Path | None) -> Path | None:
     return path if is_first() else None
 
 
+def as_a_folder(path: Path | None) -> Path | None:
+    """The path, once it is known that a folder is there, or can be made."""
+    there = None if path is None else next((each for each in (path, *path.parents) if each.exists()), None)
+    if there is not None and not there.is_dir():
+        raise BadParameter(f"{there} is a file; name a folder")
+    return path
+
+
 def is_first() -> bool:
     """Whether this process is alone, or the first of those that torchrun has started."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,5 +1,6 @@
 """A picture with the boxes of what is in it."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def draw(
         canvas.rectangle((at[0], at[1], at[0] + right - left + line, at[1] + bottom + line), fill=colour)
         canvas.text(at, text, fill="black", font=font)
     return image
+
+
+def drawings_of(images: Sequence[str], folder: Path) -> list[Path]:
+    """Where the drawing of each picture goes: `photo.png` of `photo.jpg`, or `photo-2.png` where that is taken.
+
+    No two drawings have one file, and none has that of a picture.
+    """
+    taken = {Path(image).resolve() for image in images}
+    drawings = []
+    for image in images:
+        stem = Path(image).stem
+        names = itertools.chain([f"{stem}.png"], (f"{stem}-{number}.png" for number in itertools.count(2)))
+        drawings.append(next(folder / name for name in names if (folder / name).resolve() not in taken))
+        taken.add(drawings[-1].resolve())
+    return drawings
 
 
 def draw_cases(folder: Path, data: Dataset, rights: Rights, count: int = CASES) -> list[Path]:

@@ -31,18 +31,24 @@ def outputs_of(classes: Sequence[str], regression: Regression) -> tuple[str, ...
     return NUMBERS if regression == "scr" else tuple(f"{key} {number}" for key in classes for number in NUMBERS)
 
 
+def gives_boxes(net: Net) -> bool:
+    """Whether a net is a localiser."""
+    return net.classes in (NUMBERS, outputs_of(_classes_of(net), "pcr"))
+
+
 def regression_of(net: Net) -> tuple[Regression, tuple[str, ...]]:
     """Which kind of localiser a net is, and its classes; none where it has one box for all.
 
     Raises:
         LocalisationError: its outputs are no boxes.
     """
-    if net.classes == NUMBERS:
-        return "scr", ()
-    classes = tuple(name.removesuffix(f" {NUMBERS[0]}") for name in net.classes[:: len(NUMBERS)])
-    if net.classes != outputs_of(classes, "pcr"):
+    if not gives_boxes(net):
         raise LocalisationError(f"{net.name}: gives class scores, not boxes; give a net that was trained with [boxes]")
-    return "pcr", classes
+    return ("scr", ()) if net.classes == NUMBERS else ("pcr", _classes_of(net))
+
+
+def _classes_of(net: Net) -> tuple[str, ...]:
+    return tuple(name.removesuffix(f" {NUMBERS[0]}") for name in net.classes[:: len(NUMBERS)])
 
 
 def numbers_of(outputs: Float[Tensor, "n k *map"], labels: Int64[Tensor, " n"]) -> Float[Tensor, "n 4 *map"]:

@@ -111,8 +111,10 @@ def locate(
         progress: called with the views done and their number, of all localisers.
 
     Raises:
-        LocalisationError: a localiser has no box for a class, or the scorer does not see what it sees.
+        LocalisationError: there is no localiser, or it has no box for a class, or the scorer does not see what it sees.
     """
+    if not localisers:
+        raise LocalisationError("boxes: no localiser is given; give a net that was trained with [boxes]")
     we = processes()
     if we.count == 1:
         return locate_here(localisers, data, wanted, classes, scorer, threshold, device, batch, threads, progress)
