@@ -76,6 +76,23 @@ def test_only_the_fully_connected_layers_are_tuned_where_the_recipe_says_so(shap
     assert changed == {"fc6", "fc7", "fc8"}
 
 
+@pytest.mark.parametrize("regression", ["scr", "pcr"])
+def test_a_localiser_goes_on_from_one_with_its_last_layer_and_from_other_nets_without(regression, shapes, tmp_path):
+    path, other = tmp_path / "start.safetensors", "pcr" if regression == "scr" else "scr"
+    still = {"learning_rate": 1e-30, "last_layer": 1.0, "weight_decay": 0.0, "batch": 16}
+    for kind in (regression, other):
+        start = verydeep.create_net("vgg-a-bn", classes=outputs_of(CLASSES, kind), width=1 / 32, crop=32, hidden=16)
+        verydeep.save_net(path, start)
+        recipe = recipe_of(
+            shapes, boxes={"regression": regression}, start={"weights": str(path)}, optimizer=still,
+            schedule={"kind": "one-cycle", "epochs": 1},
+        )  # fmt: skip
+        net, _ = verydeep.load_net(train(recipe, run=tmp_path / f"from-{kind}").folder)
+        assert torch.equal(net.fc7.weight, start.fc7.weight)
+        assert (net.fc8.weight.shape == start.fc8.weight.shape) == (kind == regression)
+        assert (kind == regression) == (net.fc8.bias.std().item() < 1e-9), "the mean box is not the same four times"
+
+
 @pytest.mark.parametrize(
     ("tables", "said"),
     [

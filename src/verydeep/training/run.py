@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,8 @@ def train(
         pictures, boxes = keep_boxed(pictures, recipe, say)
         watched, watched_boxes = keep_boxed(watched, recipe, say)
         outputs = outputs_of(pictures.classes, recipe.boxes.regression)
-    net = start_net(recipe, outputs, say, resumes=resumes)
+    net = start_net(recipe, outputs, say, resumes=resumes, draw_last=partial(start_boxes, recipe=recipe, boxes=boxes))
     refuse_unfit(net, pictures, watched, recipe)
-    if boxes is not None and not resumes:
-        start_boxes(net, recipe, boxes)
     choose_trained(net, recipe)
     compute = of_this_process(we, we.from_first(lambda: choose_again(recipe, kept)))
     net.to(device=compute.device).to(memory_format=compute.layout)
@@ -258,8 +257,10 @@ def refuse_unfit(net: Net, pictures: Dataset, watched: Dataset, recipe: Recipe) 
         raise RecipeError(f"{recipe.data}: class {unknown[0]} is watched, but not trained on; add pictures of it")
 
 
-def start_boxes(net: Net, recipe: Recipe, boxes: Boxes) -> None:
-    """Let the last layer of a localiser begin at the mean box."""
+def start_boxes(net: Net, recipe: Recipe, boxes: Boxes | None) -> None:
+    """Let the last layer of a localiser begin at the mean box; of another net it begins as it is."""
+    if boxes is None:
+        return
     views = BoxViews(recipe.crop, recipe.smallest_sides, mirror=bool(recipe.views.mirror), boxes=boxes)
     mean = torch.from_numpy(mean_target(views, recipe.seed)).float()
     start_head(net, mean, torch.Generator().manual_seed(recipe.seed))

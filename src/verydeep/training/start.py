@@ -1,6 +1,6 @@
 """What a recipe's run starts from: a net with its first weights, and an optimiser over what is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,10 @@ from verydeep.training.recipe import Recipe
 from verydeep.weights.files import put
 
 
-def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool = False) -> Net:
+def start_net(
+    recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool = False,
+    draw_last: Callable[[Net], None] = lambda net: None,
+) -> Net:  # fmt: skip
     """The recipe's net with its first weights.
 
     Random ones by the recipe's law; or another net's of the same kind, whose last layer stays random where its classes
@@ -31,6 +34,7 @@ def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool
         classes: of the training pictures.
         say: is told which layers took whose weights.
         resumes: whether the weights will come from a checkpoint, so that no other file is needed any more.
+        draw_last: gives the last layer its first weights, where the law does not: those of boxes.
 
     Raises:
         NetError: the net is unknown, or the shallower one does not fit.
@@ -46,6 +50,7 @@ def start_net(recipe: Recipe, classes: Sequence[str], say: Say, *, resumes: bool
     initialise(net, law, generator, recipe.start.deviation, own=NETS[net.name].draw)
     if resumes:
         return net
+    draw_last(net)
     if recipe.start.graft:
         say(f"{recipe.net}: {graft(net, load_own_net(recipe.start.graft)[0])}")
     if recipe.start.weights:
