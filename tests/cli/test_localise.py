@@ -151,6 +151,17 @@ def test_nets_in_the_wrong_place_are_refused_in_a_line(nets, net, localisers, sa
         verydeep.localise(nets[net], [nets[each] for each in localisers], np.zeros((64, 64, 3), np.uint8), device="cpu")
 
 
+def test_without_one_good_box_there_is_no_error(nets, tmp_path, capsys):
+    for name in ("3", "4"):
+        for folder in (tmp_path / "val" / name, tmp_path / "Annotations" / "val" / name):
+            folder.mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / "val" / name / "1.png")
+        (tmp_path / "Annotations" / "val" / name / "1.xml").write_text("<annotation/>")
+    options = ["--net", str(nets[0]), "--localiser", str(nets[1]), "--device", "cpu"]
+    assert run(["localise", str(tmp_path), *options]) == 2
+    assert "no picture has a good box; see verydeep data check" in capsys.readouterr().err
+
+
 def test_drawings_go_into_a_folder_not_a_file_and_each_has_its_own(digits, nets, tmp_path, capsys):
     picture = sorted((digits / "val" / "3").iterdir())[0]
     (tmp_path / "twin").mkdir()

@@ -264,7 +264,7 @@ def judge(
     """Hold guesses against the labels and boxes of a data set.
 
     Raises:
-        LocalisationError: pictures have no labels, or classes that the net does not know.
+        LocalisationError: pictures have no labels, or classes that the net does not know, or none has a good box.
         DatasetError: there are no boxes.
     """
     said = guesses.posteriors
@@ -274,6 +274,8 @@ def judge(
         raise LocalisationError(f"{data.root}: has pictures without labels, so no errors; write a submission instead")
     truth = read_boxes(data, threads=default_threads())
     boxed = np.flatnonzero(truth.counts)
+    if not len(boxed):
+        raise LocalisationError(f"{data.root}: no picture has a good box; see verydeep data check")
     has_class = guesses.chosen == said.labels[:, None]
     located = (has_class & is_right(guesses.found, truth)).any(axis=1)
     part, truth_of_part = data.subset(boxed), truth.subset(boxed)
