@@ -99,6 +99,7 @@ def test_a_damaged_list_is_said_in_one_line(voc, file, content, words):
         ("", "is not an annotation"),
         ("<annotation/>", "has 0 objects, and the lists have its number 1"),
         ("<annotation><object/></annotation>", "object 1 has no whole box"),
+        (f"<annotation>{OBJECT.format('inf', 1, 4, 9)}</annotation>", "object 1 has no whole box"),
         (f"<annotation>{OBJECT.format(5, 1, 4, 9)}</annotation>", "holds no pixel"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "is not an annotation"),
     ],
@@ -109,6 +110,16 @@ def test_a_damaged_annotation_is_said_in_one_line(voc, annotation, words):
     with pytest.raises(DatasetError, match=words) as caught:
         open_voc_actions(root)
     assert "\n" not in str(caught.value)
+
+
+def test_a_box_beyond_the_picture_is_said_in_one_line(voc):
+    root = voc()
+    text = OBJECT.format(33, 1, 60, 9)
+    (root / "VOCdevkit" / "VOC2012" / "Annotations" / "2008_000002.xml").write_text(f"<annotation>{text}</annotation>")
+    data = open_voc_actions(root)
+    for look in (data.picture, data.size):
+        with pytest.raises(DatasetError, match=r"2008_000002\.jpg: has 32 × 25 px, and the box of its object 1"):
+            look(2)
 
 
 def test_splits_without_labels_or_without_a_list_are_refused(voc):

@@ -61,16 +61,31 @@ class Persons(ManyLabels):
         """The decoded picture, or the part of it in the box."""
         if self.boxes is None:
             return super().picture(index, at_least, fast, rows)
-        x0, y0, x1, y1 = self.boxes[index].tolist()
-        return np.ascontiguousarray(super().picture(index)[y0:y1, x0:x1])
+        picture = super().picture(index)
+        x0, y0, x1, y1 = self._inside_of(index, *picture.shape[:2])
+        return np.ascontiguousarray(picture[y0:y1, x0:x1])
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of that."""
         if self.boxes is None:
             return super().size(index)
-        height, width = super().size(index)
+        x0, y0, x1, y1 = self._inside_of(index, *super().size(index))
+        return y1 - y0, x1 - x0
+
+    def _inside_of(self, index: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """The part of a box that is in the picture.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        assert self.boxes is not None
         x0, y0, x1, y1 = self.boxes[index].tolist()
-        return min(y1, height) - y0, min(x1, width) - x0
+        if x0 >= width or y0 >= height:
+            raise DatasetError(
+                f"{self.root / self.inside(index)}: has {width} × {height} px, and the box of its object "
+                f"{self.images[index].rpartition('#')[2]} begins beyond; copy picture and annotation again"
+            )
+        return x0, y0, min(x1, width), min(y1, height)
 
     def content(self, index: int) -> bytes:
         """A hash of file and box."""
@@ -222,7 +237,7 @@ def _box(path: Path, person: int) -> tuple[int, int, int, int]:
     sides = [objects[person - 1].findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
     try:
         x0, y0, x1, y1 = (round(float(side)) for side in sides)
-    except ValueError:
+    except (ValueError, OverflowError):  # of nan, of inf
         raise DatasetError(f"{path}: object {person} has no whole box; copy it again") from None
     if not (1 <= x0 <= x1 and 1 <= y0 <= y1):
         raise DatasetError(f"{path}: the box of object {person} holds no pixel ({x0} {y0} {x1} {y1}); copy it again")
