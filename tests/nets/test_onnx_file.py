@@ -154,6 +154,11 @@ def test_a_file_of_something_else_is_refused(write, sizes, message):
         load_net(write(**sizes))
 
 
+def test_a_model_of_transfer_is_no_net_to_be_shown_crops(write):
+    with pytest.raises(NetError, match=r"is a model of `verydeep transfer`, .* give the folder"):
+        load_net(write(softmax=True, metadata={"verydeep-transfer": "{}"}))
+
+
 def test_a_damaged_or_missing_file_is_refused(write):
     path = write()
     path.write_bytes(path.read_bytes()[:100])

@@ -29,6 +29,7 @@ TYPES: Mapping[str, np.dtype[Any]] = {
     "tensor(float16)": np.dtype("float16"),
     "tensor(double)": np.dtype("float64"),
 }
+TRANSFER = "verydeep-transfer"  # the key of what `verydeep transfer --onnx` has written
 SCORE_MAP = "score_map"  # the output that is taken of several: our own files give both scores and their map
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "value_range": 1.0}  # most nets', RGB
 
@@ -136,9 +137,14 @@ class OnnxFile(nn.Module):
         """What the file says of its net, and the names that other exporters give its outputs.
 
         Raises:
-            NetError: our own key holds something else than it should.
+            NetError: our own key holds something else than it should, or the file is no net but a transfer's model.
         """
         found: Mapping[str, str] = self.session.get_modelmeta().custom_metadata_map
+        if TRANSFER in found:  # at a crop, and normalised, pictures would not be what its classifier was trained on
+            raise NetError(
+                f"{self.path}: is a model of `verydeep transfer`, which rescales pictures itself; give the folder "
+                "that it was exported from, or run it by onnxruntime"
+            )
         try:
             known = Metadata.model_validate_json(found.get("verydeep", "{}"))
         except ValidationError as error:

@@ -17,6 +17,7 @@ from verydeep.data.pictures import Pictures
 from verydeep.errors import TransferError
 from verydeep.nets.export import any_size
 from verydeep.nets.net import Net
+from verydeep.nets.onnx_file import TRANSFER
 from verydeep.nets.score_map import one_line
 from verydeep.transfer.descriptors import Way
 from verydeep.transfer.layer import describing_maps
@@ -110,7 +111,7 @@ def export_model(model: Model, path: str | Path) -> float:
     except (RuntimeError, ValueError) as error:  # of torch's exporter, which have many kinds
         raise TransferError(f"{path}: {model.name} cannot be exported ({one_line(error)})") from error
     about = {"classes": list(model.classes), "names": dict(model.names), "ways": list(map(str, model.ways))}
-    onnx.helper.set_model_props(proto, {"verydeep-transfer": json.dumps(about)})
+    onnx.helper.set_model_props(proto, {TRANSFER: json.dumps(about)})
     with replacing(path) as partial:
         partial.write_bytes(proto.SerializeToString())
         options = onnxruntime.SessionOptions()
