@@ -8,6 +8,7 @@ from verydeep.data.splits import split_classes
 from verydeep.data.voc import ManyLabels
 from verydeep.errors import DatasetError, TransferError
 from verydeep.transfer import average_precision, describe, mean_class_recall
+from verydeep.transfer.model import load_model
 
 
 def as_many(data, classes=3):
@@ -36,6 +37,17 @@ def test_it_is_descriptors_a_machine_and_scores(net, pictures):
 def test_the_colours_are_learned(net, pictures):
     train, test = split_classes(pictures, 8, seed=0)
     assert verydeep.fit_transfer(net, train, test, layer="pool1", scales=[32]).scores["top1_error"] < 0.2
+
+
+def test_a_class_without_a_picture_in_the_part_that_is_trained_on_is_none_of_the_models(net, pictures, tmp_path):
+    train, test = split_classes(pictures, 8, seed=0)
+    ants_and_cats = [data.subset(np.flatnonzero(data.labels != 1)) for data in (train, test)]
+    found = verydeep.fit_transfer(net, *ants_and_cats, layer="pool1", scales=[32])
+    assert (found.model.classes, found.scores["classes"]) == (("ant", "cat"), 2)
+    assert found.scores["top1_error"] < 0.2
+    said = load_model(found.model.save(tmp_path / "model")).posteriors(ants_and_cats[1])
+    assert (said.values.argmax(axis=1) == found.test_scores.argmax(axis=1)).all()
+    assert set(said.labels.tolist()) == {0, 1}
 
 
 def test_pictures_of_any_number_of_classes_are_scored_by_average_precision(net, pictures):
@@ -73,6 +85,7 @@ def test_what_cannot_be_learned_or_known_is_named_in_one_line(net, pictures):
         (pictures.subset(range(12, 36)), pictures.only(["ant"]), "class ant is tested and was never trained"),
         (bees, bees, "has fewer than two classes"),
         (as_many(pictures), pictures, "one of train and test shows one class a picture"),
+        (as_many(pictures.subset(range(12, 36))), None, "class ant: no picture to train on shows it"),
     ]
     for train, test, words in mistakes:
         with pytest.raises(TransferError, match=words) as caught:

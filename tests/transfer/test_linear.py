@@ -74,6 +74,19 @@ def test_c_is_what_is_best_on_the_part_held_out_tried_by_hand(kind):
     np.testing.assert_allclose(found.coef_, LinearTransfer(kind, C=found.C_).fit(values, labels).coef_, atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_said_in_one_line(value):
+    values, labels = blobs()
+    fitted = LinearTransfer(C=1).fit(values, labels)
+    values[7, 2] = value
+    for look in (lambda: LinearTransfer().fit(values, labels), lambda: fitted.predict(values)):
+        with pytest.raises(
+            ValueError, match="X: 1 of 120 descriptors hold NaN or infinity, the first in row 7"
+        ) as caught:
+            look()
+        assert "\n" not in str(caught.value)
+
+
 def test_groups_are_held_out_whole():
     labels = np.arange(40) % 4
     groups = np.arange(40) // 8
@@ -105,6 +118,13 @@ def test_the_temperature_is_found():
     posteriors = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     labels = (generator.random((20000, 1)) > posteriors.cumsum(axis=1)).sum(axis=1)
     assert temperature(scores * 0.25, labels) == pytest.approx(0.25, rel=0.05)
+
+
+def test_few_pictures_that_are_all_named_rightly_do_not_make_sure():
+    labels = np.arange(12) % 3
+    scores = 5.0 * np.eye(3)[labels]
+    posteriors = np.exp(scores / temperature(scores, labels))
+    assert (posteriors.max(axis=1) / posteriors.sum(axis=1)).max() == pytest.approx(13 / 14, rel=1e-3)
 
 
 def test_class_weights_make_the_rare_class_count():

@@ -7,6 +7,7 @@ from verydeep.errors import DatasetError, TransferError
 from verydeep.evaluation.compare import paired_difference
 from verydeep.nets.registry import save_net
 from verydeep.transfer.photographs import Learned, transfer_photographs, would_more_help
+from verydeep.transfer.tune import tune_photographs
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,27 @@ def test_a_leak_is_named_and_can_be_gone_on_with(photos, file, tmp_path):
     ):
         learn(root, file)
     assert "a leak that was allowed: 1 of 13" in learn(root, file, allow_leaks=True).remarks[-1]
+    with pytest.raises(DatasetError, match="a leak: "):
+        tune_photographs(root, file, run=tmp_path / "run")
+
+
+def test_a_damaged_test_folder_is_not_passed_over(photos, file, tmp_path):
+    root = divided(photos, tmp_path / "d")
+    (root / "test" / "bee" / "empty").mkdir()
+    for path in (root / "test" / "bee").glob("*.png"):
+        path.unlink()
+    with pytest.raises(DatasetError, match="bee"):
+        learn(root, file)
+
+
+def test_pictures_of_any_number_of_classes_are_refused(file, tmp_path):
+    main = tmp_path / "VOC2007" / "ImageSets" / "Main"
+    main.mkdir(parents=True)
+    for name, text in {"train": "a\nb\n", "cat_train": "a 1\nb -1\n", "dog_train": "a 1\nb 1\n"}.items():
+        (main / f"{name}.txt").write_text(text)
+    for look in (lambda: learn(tmp_path, file), lambda: tune_photographs(tmp_path, file, run=tmp_path / "run")):
+        with pytest.raises(TransferError, match=r"its pictures show any number of classes; use verydeep\.fit_transfer"):
+            look()
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def transfer(
             raise typer.BadParameter(f"--tune {tune}: write none, last or all")
         if layer or scales or onnx:
             raise typer.BadParameter("--layer, --scales and --onnx are for --tune none; see verydeep weights export")
-        show_tuned(folder, net, target, tune, balanced, epochs, seed, device, json)
+        show_tuned(folder, net, target, tune, balanced, epochs, seed, allow_leaks, device, json)
         return
     with progress() as show_progress:
         report = transfer_photographs(
@@ -114,8 +114,8 @@ def transfer(
 
 
 def show_tuned(
-    folder: str, net: str, target: Path, tune: str, balanced: bool, epochs: int | None, seed: int, device: str,
-    json: Path | None,
+    folder: str, net: str, target: Path, tune: str, balanced: bool, epochs: int | None, seed: int,
+    allow_leaks: bool, device: str, json: Path | None,
 ) -> None:  # fmt: skip
     """Fine-tune, and print the errors on pictures that nothing has seen."""
     from verydeep.cli.bars import training
@@ -127,7 +127,7 @@ def show_tuned(
         with training() as (say, show_moment):
             table = tune_photographs(
                 folder, net, run=target, tune="last" if tune == "last" else "all", balanced=balanced, epochs=epochs,
-                seed=seed, device=device, say=say, show=show_moment,
+                seed=seed, allow_leaks=allow_leaks, device=device, say=say, show=show_moment,
             )  # fmt: skip
     except KeyboardInterrupt as interruption:
         raise Interrupted(str(interruption)) from None

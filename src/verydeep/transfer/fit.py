@@ -20,7 +20,7 @@ from verydeep.nets.net import Net
 from verydeep.nets.registry import load_net
 from verydeep.nets.wrap import Wrapped
 from verydeep.transfer.descriptors import AnyNet, describe_by, way_of
-from verydeep.transfer.linear import DECADES, LinearTransfer, ManyMachines, check_kind
+from verydeep.transfer.linear import DECADES, LinearTransfer, ManyMachines, check_kind, refuse_one_sided
 from verydeep.transfer.model import Model
 from verydeep.transfer.precision import average_precision
 from verydeep.transfer.recall import mean_class_recall
@@ -35,7 +35,7 @@ class Transfer:
         scores: what it scores on the test pictures, as fractions: `top1_error` with `top1_interval` and
             `mean_class_recall`, or of pictures that show any number of classes `mean_average_precision` with the
             `average_precision` of each and the `rule`; with what it was measured on. Empty without test pictures.
-        test_scores: of each test picture for each class.
+        test_scores: of each test picture for each class of the model: those that have training pictures.
         C: that was chosen.
     """
 
@@ -113,23 +113,25 @@ def fit_transfer(
 
     values = described(train, "describes those to train on")
     machines: ManyMachines | LinearTransfer
+    classes = tuple(train.classes)
     if isinstance(train, ManyLabels):
         machines = ManyMachines([C] if C is not None else Cs, seed).fit(values, train.presence, rule=train.rule)
         weights, shift, temperature, chosen = machines.weights, machines.shift, 1.0, machines.C
     else:
         machines = LinearTransfer(kind, C=C, Cs=Cs, class_weight=class_weight, seed=seed).fit(values, train.labels)
         weights, shift = machines.coef_, machines.intercept_
+        classes = tuple(train.classes[label] for label in machines.classes_)  # a subset may lack some
         temperature, chosen = machines.temperature_, machines.C_
     scores: dict[str, Any] = {}
-    given = np.zeros((0, len(train.classes)))
+    given = np.zeros((0, len(classes)))
     if test is not None:
         given = described(test, "describes those to test") @ weights.T + shift
-        scores = score(test, train.classes, given)
+        scores = score(test, classes, given)
         scores |= {"data": name_of(test), "split": test.split, "images": len(test), "trained_on": len(train),
-                   "classes": len(train.classes), "net": " + ".join(each.name for each in nets),
+                   "classes": len(classes), "net": " + ".join(each.name for each in nets),
                    "ways": [str(way) for way in ways], "kind": kind, "C": chosen}  # fmt: skip
     model = Model(
-        tuple(nets), tuple(ways), tuple(train.classes), dict(train.names), weights, shift, temperature,
+        tuple(nets), tuple(ways), classes, {key: train.names[key] for key in classes}, weights, shift, temperature,
         {"data": name_of(train), "scores": scores},
     )  # fmt: skip
     return Transfer(model, scores, given, chosen)
@@ -154,6 +156,7 @@ def check_classes(train: Dataset, test: Dataset | None) -> None:
     if isinstance(train, ManyLabels):
         if test is not None and test.classes != train.classes:
             raise TransferError(f"{test.root}: its classes are not those that are trained on; give the same")
+        refuse_one_sided(train.presence, train.classes)
         return
     counts = np.bincount(train.labels[train.labels != UNLABELLED], minlength=len(train.classes))
     refuse_unlabelled(train, "training")

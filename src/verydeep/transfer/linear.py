@@ -19,6 +19,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from verydeep.data.paths import printable
 from verydeep.errors import TransferError
 from verydeep.transfer.precision import mean_average_precision
 from verydeep.transfer.recall import mean_class_recall
@@ -75,8 +76,10 @@ class LinearTransfer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             TransferError: the kind is unknown.
+            ValueError: a descriptor holds NaN or infinity, or there is one class, as scikit-learn has it.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
+        refuse_no_numbers(X)
         check_classification_targets(y)
         check_kind(self.kind)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -119,7 +122,8 @@ class LinearTransfer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _scores(self, X: Any) -> Float64[np.ndarray, "n k"]:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
+        refuse_no_numbers(X)
         scores: Float64[np.ndarray, "n k"] = X @ self.coef_.T + self.intercept_
         return scores
 
@@ -152,6 +156,26 @@ def check_kind(kind: Any) -> None:
     """Refuse what is no linear classifier, before pictures are described for it."""
     if kind not in get_args(Kind):
         raise TransferError(f"kind {kind!r}: is no linear classifier; use 'svm' or 'logistic'")
+
+
+def refuse_one_sided(presence: Int64[np.ndarray, "n k"], classes: Sequence[str]) -> None:
+    """Refuse a class that none of the pictures shows, or all: there is nothing to tell it apart by."""
+    for key, column in zip(classes, presence.T, strict=True):
+        if not (column == 1).any() or not (column == -1).any():
+            where = "no picture" if not (column == 1).any() else "every picture"
+            raise TransferError(
+                f"class {printable(key)}: {where} to train on shows it; add pictures, or leave the class out"
+            )
+
+
+def refuse_no_numbers(X: Float64[np.ndarray, "n d"]) -> None:
+    """Refuse descriptors with NaN or infinity in one line; scikit-learn has six, of other estimators."""
+    bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"X: {len(bad)} of {len(X)} descriptors hold NaN or infinity, the first in row {bad[0]}; leave them out, "
+            "or describe the pictures anew"
+        )
 
 
 def span(X: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "d n"] | None:
@@ -192,11 +216,17 @@ def hold_out(labels: Int64[np.ndarray, " n"], share: float, seed: int, groups: A
 def temperature(scores: Float64[np.ndarray, "n k"], labels: Int64[np.ndarray, " n"]) -> float:
     """What scores are to be divided by, so that the soft-max is right as often as it says, on these pictures.
 
-    Source: Guo et al. 2017, "On calibration of modern neural networks", section 4.2.
+    Of n pictures that are all named rightly no more is concluded than that n + 1 of n + 2 would be.
+
+    Source: Guo et al. 2017, "On calibration of modern neural networks", section 4.2; Platt 1999, "Probabilistic outputs
+    for support vector machines", section 2.2 (the targets).
     """
+    images, classes = scores.shape
+    due = np.full(scores.shape, 1 / (images + 2) / max(1, classes - 1))
+    due[np.arange(images), labels] = (images + 1) / (images + 2)
 
     def loss(power: float) -> float:
-        return -float(log_softmax(scores * np.exp(-power), axis=1)[np.arange(len(labels)), labels].mean())
+        return -float((due * log_softmax(scores * np.exp(-power), axis=1)).sum() / images)
 
     return float(np.exp(minimize_scalar(loss, bounds=(-5, 3), method="bounded").x))
 
@@ -238,12 +268,7 @@ class ManyMachines:
         Raises:
             TransferError: a class is in none of the pictures, or in all.
         """
-        for place, column in enumerate(presence.T):
-            if not (column == 1).any() or not (column == -1).any():
-                where = "no picture" if not (column == 1).any() else "every picture"
-                raise TransferError(
-                    f"class {place}: {where} to train on shows it; add pictures, or leave the class out"
-                )
+        refuse_one_sided(presence, [str(place) for place in range(presence.shape[1])])
         if watched is None:
             held = np.random.default_rng(self.seed).permutation(len(presence)) < HELD_OUT * len(presence)
             parts = ((descriptors[~held], presence[~held]), (descriptors[held], presence[held]))

@@ -133,10 +133,6 @@ def transfer_photographs(
     way = way_of(loaded, layer, scales, combine, mirror)
     say(name_net(net, loaded, card, way))
     data, test = open_divided(folder)
-    if isinstance(data, ManyLabels):
-        raise TransferError(
-            f"{data.root}: its pictures show any number of classes; use verydeep.fit_transfer for those"
-        )
     remarks = [*data.remarks, *(() if test is None else test.remarks)]
     check_classes(data, test)
     hashes = contents(data, threads or default_threads())
@@ -148,11 +144,7 @@ def transfer_photographs(
     tested, truth = (data, labels) if test is None else (test, labels_among(test, data.classes))
     if test is not None:
         refuse_straddling(data, test)
-        found = leaks(hashes, contents(test, threads or default_threads()))
-        if found and not allow_leaks:
-            raise DatasetError(leak_line(data, test, found))
-        if found:
-            remarks.append(f"a leak that was allowed: {len(found)} of {len(test)} test pictures are trained on, too")
+        remarks += leak_remarks(data, test, hashes, contents(test, threads or default_threads()), allow_leaks)
     for line in remarks:
         say(line)
 
@@ -218,9 +210,18 @@ def name_net(name: str, net: Any, card: Any, way: Way) -> str:
 
 
 def open_divided(folder: str | Path) -> tuple[Dataset, Dataset | None]:
-    """The pictures to train on, and those to test where the folder or table is divided."""
+    """The pictures to train on, and those to test where the folder or table is divided.
+
+    Raises:
+        TransferError: the pictures show any number of classes.
+        DatasetError: there is no data set, or a split's folder is damaged.
+    """
     path = Path(folder)
     train = open_dataset(folder if str(folder) == "digits" else path, "train")
+    if isinstance(train, ManyLabels):
+        raise TransferError(
+            f"{train.root}: its pictures show any number of classes; use verydeep.fit_transfer for those"
+        )
     if train.split == "all":
         return train, None
     there = split_folders(path) if train.kind == "folders" else None
@@ -230,6 +231,8 @@ def open_divided(folder: str | Path) -> tuple[Dataset, Dataset | None]:
         try:
             found = open_dataset(path if str(folder) != "digits" else folder, split)
         except DatasetError:
+            if there is not None:  # its folder is there, so that something is wrong in it
+                raise
             continue
         if found.split == split and (found.labels >= 0).all():
             return train, found
@@ -264,6 +267,20 @@ def refuse_lonely(data: Dataset, groups: Labels) -> None:
             raise TransferError(
                 f"{data.root}: the {len(of_class)} pictures of class {key} are one group, or copies of one; add others"
             )
+
+
+def leak_remarks(
+    train: Dataset, test: Dataset, hashes: Sequence[bytes], others: Sequence[bytes], allowed: bool
+) -> list[str]:
+    """A line on test pictures that are trained on, too, if there are any.
+
+    Raises:
+        DatasetError: there are, and that is not allowed.
+    """
+    found = leaks(hashes, others)
+    if found and not allowed:
+        raise DatasetError(leak_line(train, test, found))
+    return [f"a leak that was allowed: {len(found)} of {len(test)} test pictures are trained on, too"] if found else []
 
 
 def refuse_straddling(train: Dataset, test: Dataset) -> None:

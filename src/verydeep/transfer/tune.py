@@ -28,7 +28,15 @@ from verydeep.training.run import Moment, train
 from verydeep.transfer.descriptors import way_of
 from verydeep.transfer.fit import check_classes
 from verydeep.transfer.folds import folds
-from verydeep.transfer.photographs import NET, groups_of, name_net, open_divided, refuse_lonely, refuse_straddling
+from verydeep.transfer.photographs import (
+    NET,
+    groups_of,
+    leak_remarks,
+    name_net,
+    open_divided,
+    refuse_lonely,
+    refuse_straddling,
+)
 from verydeep.weights.files import write_atomically
 
 Tuned = Literal["last", "all"]
@@ -44,6 +52,7 @@ def tune_photographs(
     balanced: bool = False,
     epochs: int | None = None,
     seed: int = 0,
+    allow_leaks: bool = False,
     device: str = "auto",
     say: Remark = ignore,
     show: Callable[[Moment], None] = lambda moment: None,
@@ -59,19 +68,22 @@ def tune_photographs(
         balanced: whether all classes count alike.
         epochs: by default as many as show the net some ten thousand pictures.
         seed: of the division and of the training.
+        allow_leaks: whether to go on where a test picture is trained on, too.
         device: where to compute.
         say: gets a line for each thing that a person should know.
         show: gets every step and epoch.
 
     Raises:
         TransferError: there are too few pictures of a class, or the net is not one of ours.
+        DatasetError: it is no data set, or a test picture is trained on, too.
     """
     loaded, card = load_own_net(net)
     say(f"{name_net(net, loaded, card, way_of(loaded)).partition(';')[0]}; trains {tune_text(tune)}")
     data, test = open_divided(folder)
     check_classes(data, test)
+    hashes = contents(data, default_threads())
     if test is None:
-        groups, line = groups_of(data, contents(data, default_threads()))
+        groups, line = groups_of(data, hashes)
         refuse_lonely(data, groups)
         which = folds(data.labels, groups, seed=seed)
         data, test = data.subset(np.flatnonzero(which != 0)), data.subset(np.flatnonzero(which == 0))
@@ -79,6 +91,8 @@ def tune_photographs(
             say(each) if each else None
     else:
         refuse_straddling(data, test)
+        for each in leak_remarks(data, test, hashes, contents(test, default_threads()), allow_leaks):
+            say(each)
     table = Path(run).with_name(f"{Path(run).name}-pictures.csv")
     parts = {"train": data, "test": test}
     processes().from_first(lambda: write_table(table, parts))
