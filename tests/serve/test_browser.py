@@ -182,7 +182,7 @@ def test_of_a_net_without_a_map_the_page_says_why(open_page, address, photograph
     page.wait_for_selector("#classes label")
     page.evaluate("""() => {
       answer.maps = []; answer.crop = null; answer.no_map = "it takes crops only";
-      for (const each of answer.classes) each.maps = [];
+      for (const each of answer.classes) { each.maps = []; each.box = null; }
       show();
     }""")
     assert page.locator("#words").inner_text() == "No map: it takes crops only."
