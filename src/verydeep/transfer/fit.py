@@ -130,10 +130,9 @@ def fit_transfer(
         scores |= {"data": name_of(test), "split": test.split, "images": len(test), "trained_on": len(train),
                    "classes": len(classes), "net": " + ".join(each.name for each in nets),
                    "ways": [str(way) for way in ways], "kind": kind, "C": chosen}  # fmt: skip
-    model = Model(
-        tuple(nets), tuple(ways), classes, {key: train.names[key] for key in classes}, weights, shift, temperature,
-        {"data": name_of(train), "scores": scores},
-    )  # fmt: skip
+    names = {key: train.names[key] for key in classes if key in train.names}
+    about = {"data": name_of(train), "scores": scores}
+    model = Model(tuple(nets), tuple(ways), classes, names, weights, shift, temperature, about)
     return Transfer(model, scores, given, chosen)
 
 
