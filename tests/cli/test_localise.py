@@ -138,6 +138,12 @@ def test_localise_from_python_gives_classes_posteriors_and_boxes(digits, nets):
     assert len(again) == 1
 
 
+def test_a_localiser_names_no_picture(nets, tmp_path, capsys):
+    Image.new("RGB", (70, 70)).save(tmp_path / "photo.png")
+    assert run(["predict", str(tmp_path / "photo.png"), "--net", str(nets[1]), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.strip() == "vgg-a: gives boxes, and names no classes; give it as a localiser"
+
+
 @pytest.mark.parametrize(
     ("net", "localisers", "said"),
     [

@@ -37,6 +37,7 @@ def predict(
     from verydeep.evaluation.error_table import write_rows
     from verydeep.evaluation.predict import best_protocol, credentials
     from verydeep.evaluation.predict import predict as predictions
+    from verydeep.localisation.head import refuse_localiser
     from verydeep.transfer.model import is_model, load_model
 
     if is_model(net):
@@ -48,6 +49,7 @@ def predict(
         found = model.predict(files, device=device, threads=threads)
     else:
         loaded, card = verydeep.load_net(net)
+        refuse_localiser(loaded)
         for line in card.get("remarks", ()):
             remark(line)
         remark(credentials(net, loaded, card))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from verydeep.errors import LocalisationError
 from verydeep.nets.net import Net
+from verydeep.nets.wrap import Wrapped
 
 Regression = Literal["scr", "pcr"]
 BoxLoss = Literal["euclidean", "iou", "soft-error"]
@@ -31,9 +32,19 @@ def outputs_of(classes: Sequence[str], regression: Regression) -> tuple[str, ...
     return NUMBERS if regression == "scr" else tuple(f"{key} {number}" for key in classes for number in NUMBERS)
 
 
-def gives_boxes(net: Net) -> bool:
+def gives_boxes(net: Net | Wrapped) -> bool:
     """Whether a net is a localiser."""
     return net.classes in (NUMBERS, outputs_of(_classes_of(net), "pcr"))
+
+
+def refuse_localiser(net: Net | Wrapped) -> None:
+    """Refuse a net that gives boxes where class scores are due.
+
+    Raises:
+        LocalisationError: it does.
+    """
+    if gives_boxes(net):
+        raise LocalisationError(f"{net.name}: gives boxes, and names no classes; give it as a localiser")
 
 
 def regression_of(net: Net) -> tuple[Regression, tuple[str, ...]]:
@@ -47,7 +58,7 @@ def regression_of(net: Net) -> tuple[Regression, tuple[str, ...]]:
     return ("scr", ()) if net.classes == NUMBERS else ("pcr", _classes_of(net))
 
 
-def _classes_of(net: Net) -> tuple[str, ...]:
+def _classes_of(net: Net | Wrapped) -> tuple[str, ...]:
     return tuple(name.removesuffix(f" {NUMBERS[0]}") for name in net.classes[:: len(NUMBERS)])
 
 

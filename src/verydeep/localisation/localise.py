@@ -16,7 +16,7 @@ from verydeep.errors import LocalisationError
 from verydeep.evaluation.posteriors import Posteriors, default_threads, name_of, posteriors
 from verydeep.evaluation.predict import best_protocol, open_files
 from verydeep.localisation.devkit import GUESSES, Guess, write_predictions
-from verydeep.localisation.head import gives_boxes, regression_of
+from verydeep.localisation.head import refuse_localiser, regression_of
 from verydeep.localisation.locate import Found, Localiser, locate
 from verydeep.localisation.measure import error_of, is_right
 from verydeep.nets.net import Net
@@ -197,8 +197,7 @@ def guess(
     Raises:
         LocalisationError: the net gives boxes itself, or there is no localiser, or they do not fit each other.
     """
-    if gives_boxes(net):
-        raise LocalisationError(f"{net.name}: gives boxes, and names no classes; give it as a localiser")
+    refuse_localiser(net)
     said = posteriors(
         net, data, protocol, device=device, batch=batch, threads=threads,
         progress=lambda done, of: progress("classes", done, of),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from verydeep.device import DataType, Layout
 from verydeep.errors import RecipeError
+from verydeep.localisation.head import BoxLoss, Regression
 from verydeep.nets.initialise import Law
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -117,8 +118,8 @@ class Validation(Table):
 class Boxes(Table):
     """What makes a localiser, whose last layer gives boxes in place of class scores. Source: appendix A."""
 
-    regression: Literal["scr", "pcr"]  # one box for all classes, or one for each class
-    loss: Literal["euclidean", "iou", "soft-error"] = "euclidean"  # the paper's; see `localisation.head.box_losses`
+    regression: Regression  # one box for all classes, or one for each class
+    loss: BoxLoss = "euclidean"  # the paper's; see `localisation.head.box_losses`
     bad: Literal["mend", "skip", "stop"] = "mend"  # what becomes of bad boxes; pictures without any are left out
 
 
